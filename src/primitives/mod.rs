@@ -1,0 +1,20 @@
+//! Floor 0: the words everything else is written in.
+//!
+//! Identifiers with strict decoding, secrets that zeroize and never print, the Ed25519
+//! signing form and the invite link. Nothing here knows about media, sessions or networks.
+
+mod codec;
+mod ids;
+mod invite;
+mod secret;
+mod signed;
+mod timestamp;
+
+pub use codec::Codec;
+pub use ids::{
+    DeviceId, Generation, IdError, RoomId, Signature, Step, StreamId, StreamRef, TrackId,
+};
+pub use invite::{DoorKey, Invite, InviteError, RoomKeys};
+pub use secret::Secret;
+pub use signed::{SignatureMismatch, SigningForm, length_prefixed};
+pub use timestamp::Timestamp;
