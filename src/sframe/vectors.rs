@@ -1,0 +1,157 @@
+//! RFC 9605's own vectors, and the `sframe` crate as a second implementation.
+//!
+//! The vectors of suites 4 and 5 stand here; the header's 289 and all others are read from the
+//! RFC's JSON file where it lies beside the project.
+
+use serde_json::Value;
+use sframe::{
+    CipherSuite as TheirSuite,
+    frame::{EncryptedFrameView, MediaFrameView, MonotonicCounter},
+    key::{DecryptionKey, EncryptionKey},
+};
+
+use super::{
+    BaseKey, CipherSuite, Counter, Header, KeyId, OpenKey, SealKey, context::seal_with_counter,
+};
+
+/// RFC 9605 Appendix C.3, suites 4 and 5: base key, KID, CTR, metadata and plaintext are common.
+const METADATA: &str = "4945544620534672616d65205747";
+const PLAINTEXT: &str = "64726166742d696574662d736672616d652d656e63";
+const SUITES: [[&str; 4]; 2] = [
+    [
+        "4",
+        "75234edefe07819026751816",
+        "75234edefe07819026755d71",
+        "9901234567b7412c2513a1b66dbb48841bbaf17f598751176ad847681a69c6d0b091c07018ce4adb34eb",
+    ],
+    [
+        "5",
+        "84991c167b8cd23c93708ec7",
+        "84991c167b8cd23c9370cba0",
+        "990123456794f509d36e9beacb0e261d99c7d1e972f1fed787d4049f17ca21353c1cc24d56ceabced279",
+    ],
+];
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+fn rfc_file() -> Option<Value> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/vectors/rfc9605.json");
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+fn check_suite(
+    suite: u16,
+    base_key: &[u8],
+    header: Header,
+    [metadata, plain, salt, nonce, ct]: [&[u8]; 5],
+) {
+    let suite = CipherSuite::from_id(suite).unwrap();
+    let base_key = BaseKey::of_any_length(suite, base_key);
+    let made = seal_with_counter(&base_key, header, metadata, plain);
+    assert_eq!(made, (salt.to_vec(), nonce.try_into().unwrap(), ct.to_vec()));
+    let mut opened = Vec::new();
+    OpenKey::new(&base_key, header.key_id).open_into(metadata, ct, &mut opened).unwrap();
+    assert_eq!(opened, plain);
+}
+
+#[test]
+fn rfc9605_suites_4_and_5() {
+    let base_key = hex("000102030405060708090a0b0c0d0e0f");
+    let header = Header { key_id: KeyId(0x123), counter: Counter(0x4567) };
+    for [suite, salt, nonce, ct] in SUITES {
+        let parts = [METADATA, PLAINTEXT, salt, nonce, ct].map(hex);
+        let parts = [0, 1, 2, 3, 4].map(|i| parts[i].as_slice());
+        check_suite(suite.parse().unwrap(), &base_key, header, parts);
+    }
+}
+
+#[test]
+fn rfc9605_header_at_every_length() {
+    // KID, CTR, encoding: the corners of the RFC's table (Appendix C.1).
+    for (key_id, counter, encoded) in [
+        (0, 0, "00"),
+        (0, 7, "07"),
+        (0, 8, "0808"),
+        (7, 255, "78ff"),
+        (8, 256, "89080100"),
+        (255, 0, "80ff"),
+        (0x123, 0x4567, "9901234567"),
+        (u64::MAX, u64::MAX, "ffffffffffffffffffffffffffffffffff"),
+    ] {
+        check_header(key_id, counter, encoded);
+    }
+}
+
+#[test]
+fn rfc9605_file_where_present() {
+    let Some(file) = rfc_file() else { return };
+    let headers = file["header"].as_array().unwrap();
+    assert_eq!(headers.len(), 289);
+    for vector in headers {
+        let number = |key: &str| vector[key].as_u64().unwrap();
+        check_header(number("kid"), number("ctr"), vector["encoded"].as_str().unwrap());
+    }
+    let mut checked = 0;
+    for vector in file["sframe"].as_array().unwrap() {
+        let suite = u16::try_from(vector["cipher_suite"].as_u64().unwrap()).unwrap();
+        if CipherSuite::from_id(suite).is_none() {
+            continue;
+        }
+        let bytes = |key: &str| hex(vector[key].as_str().unwrap());
+        let parts = ["metadata", "pt", "sframe_salt", "nonce", "ct"].map(bytes);
+        let header = Header {
+            key_id: KeyId(vector["kid"].as_u64().unwrap()),
+            counter: Counter(vector["ctr"].as_u64().unwrap()),
+        };
+        check_suite(
+            suite,
+            &bytes("base_key"),
+            header,
+            [0, 1, 2, 3, 4].map(|i| parts[i].as_slice()),
+        );
+        checked += 1;
+    }
+    assert_eq!(checked, 2);
+}
+
+fn check_header(key_id: u64, counter: u64, encoded: &str) {
+    let header = Header { key_id: KeyId(key_id), counter: Counter(counter) };
+    let bytes = hex(encoded);
+    assert_eq!(header.encode().as_slice(), bytes);
+    assert_eq!(Header::parse(&bytes), Ok((header, bytes.len())));
+}
+
+#[test]
+fn the_sframe_crate_opens_what_we_seal_and_we_open_what_it_seals() {
+    for (ours, theirs) in [
+        (CipherSuite::AesGcm128Sha256, TheirSuite::AesGcm128Sha256),
+        (CipherSuite::AesGcm256Sha512, TheirSuite::AesGcm256Sha512),
+    ] {
+        for key_id in [0, 7, 8, 4095, 4096, u64::MAX] {
+            let material = vec![0x5A; ours.hash_length()];
+            let base_key = BaseKey::of_any_length(ours, &material);
+            let (seal, open) =
+                (SealKey::new(&base_key, KeyId(key_id)), OpenKey::new(&base_key, KeyId(key_id)));
+            let their_seal = EncryptionKey::derive_from(theirs, key_id, &material).unwrap();
+            let their_open = DecryptionKey::derive_from(theirs, key_id, &material).unwrap();
+            let mut counter = MonotonicCounter::default();
+            for (metadata, plain) in [(&b""[..], &b"opus"[..]), (b"\x10\x02\x00", &[7; 1200])] {
+                let mut sealed = Vec::new();
+                seal.seal_into(metadata, plain, &mut sealed).unwrap();
+                let frame = EncryptedFrameView::try_with_meta_data(&sealed, metadata).unwrap();
+                let opened = frame.decrypt(&their_open).unwrap();
+                assert_eq!(opened.payload(), plain);
+
+                let frame =
+                    MediaFrameView::try_with_meta_data(&mut counter, plain, metadata).unwrap();
+                let sealed = frame.encrypt(&their_seal).unwrap();
+                let mut opened = Vec::new();
+                open.open_into(metadata, sealed.sframe_cipher_text(), &mut opened).unwrap();
+                assert_eq!(opened, plain);
+            }
+        }
+    }
+}
