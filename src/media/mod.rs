@@ -1,1 +1,60 @@
-//! media
+//! Floor 2: encoded media frames, encrypted and decrypted whole.
+//!
+//! ```text
+//! encoder ─▶ FrameEncryptor ─▶ packetizer ─▶ … SFU … ─▶ assembler ─▶ FrameDecryptor ─▶ decoder
+//!            frame ──▶ clear bytes ‖ SFrame header ‖ ciphertext ‖ tag ──▶ frame
+//! ```
+//!
+//! A codec's plan says which bytes of a frame stay readable, because packetizers and SFUs look
+//! at them; those are authenticated as SFrame metadata. Handles come from an
+//! [`Endpoint`](crate::endpoint::Endpoint), which installs keys into them by itself, or are made
+//! from a secret of your own:
+//!
+//! ```
+//! use olmcast::{
+//!     media::{FrameDecryptor, FrameEncryptor},
+//!     primitives::{Codec, Secret, Timestamp},
+//!     sframe::CipherSuite,
+//! };
+//!
+//! let secret = Secret::fill(|bytes| getrandom::fill(bytes).unwrap());
+//! let encryptor = FrameEncryptor::from_secret(Codec::Opus, CipherSuite::default(), &secret)?;
+//! let mut decryptor = FrameDecryptor::from_secret(Codec::Opus, CipherSuite::default(), &secret);
+//!
+//! let (mut wire, mut frame) = (Vec::new(), Vec::new());
+//! encryptor.encrypt_into(b"an opus packet", &mut wire)?;
+//! decryptor.decrypt_into(&wire, Timestamp::default(), &mut frame)?;
+//! assert_eq!(frame, b"an opus packet");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod decryptor;
+mod encryptor;
+mod key_ring;
+mod own_secret;
+mod plan;
+
+pub use decryptor::FrameDecryptor;
+pub use encryptor::FrameEncryptor;
+pub(crate) use encryptor::{EncryptorSlot, InstallRefused};
+pub(crate) use key_ring::{
+    GENERATION_RETENTION, GenerationKeys, KeyRing, RingState, STEP_RETENTION, SharedKeyRing,
+};
+pub use plan::clear_length;
+
+use crate::{
+    primitives::{Generation, Position, Step},
+    sframe::KeyId,
+};
+
+/// `KID = generation << 12 | step`: exact, and it never wraps. The layout is that of RFC 9605
+/// §5.1; its hash ratchet is not used, Megolm takes its place.
+pub fn key_id(position: Position) -> KeyId {
+    KeyId(u64::from(position.generation.0) << 12 | u64::from(position.step.get()))
+}
+
+/// The position that a KID names, if a publisher can have sent it.
+pub fn position(key_id: KeyId) -> Option<Position> {
+    let generation = Generation(u32::try_from(key_id.0 >> 12).ok()?);
+    Some(Position { generation, step: Step::new((key_id.0 & 0xFFF) as u32)? })
+}

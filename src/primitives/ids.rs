@@ -178,6 +178,23 @@ impl Step {
     }
 }
 
+/// A point in a stream's key history. Later positions compare greater.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Position {
+    /// The Megolm session.
+    pub generation: Generation,
+    /// The ratchet index inside it.
+    pub step: Step,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.generation, self.step)
+    }
+}
+
 impl<'de> Deserialize<'de> for Step {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let step = u32::deserialize(deserializer)?;

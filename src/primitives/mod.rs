@@ -12,7 +12,7 @@ mod timestamp;
 
 pub use codec::Codec;
 pub use ids::{
-    DeviceId, Generation, IdError, RoomId, Signature, Step, StreamId, StreamRef, TrackId,
+    DeviceId, Generation, IdError, Position, RoomId, Signature, Step, StreamId, StreamRef, TrackId,
 };
 pub use invite::{DoorKey, Invite, InviteError, RoomKeys};
 pub use secret::Secret;

@@ -1,0 +1,390 @@
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    primitives::{Generation, Position, Step, Timestamp, TrackId},
+    sframe::{BaseKey, DecryptError, Header, KeyId, OpenKey, ReplayWindow},
+};
+
+/// How long a step may still be read after a later one was announced.
+pub(crate) const STEP_RETENTION: Duration = Duration::from_secs(2);
+/// How long a generation may still be read after the key of a later one came: the publisher
+/// switches at most 2 s after that, and frames of before stay readable 2 s more.
+pub(crate) const GENERATION_RETENTION: Duration = Duration::from_secs(4);
+/// Steps ahead of the announced head that cost no budget; a beacon may be late or lost.
+const STEPS_AHEAD: u16 = 8;
+/// Derivations a second for steps further ahead than that.
+const FAR_DERIVATIONS: u32 = 10;
+/// Floors waiting to be raised; more steps than this in 2 s raise the floor later.
+const MAX_RETIRING: usize = 64;
+
+/// Where the base keys of one generation come from: its inbound Megolm session.
+pub(crate) trait GenerationKeys: Send {
+    /// The base key of a step, unless it lies before the first one held.
+    fn base_key(&mut self, step: Step, track: TrackId) -> Option<BaseKey>;
+    /// Forgets everything before `step`.
+    fn advance_to(&mut self, step: Step);
+}
+
+/// Whether a subscription may render at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RingState {
+    #[default]
+    Live,
+    /// The publisher has not confirmed for a while that this device still belongs.
+    Stalled,
+    /// Unsubscribed, removed, or the stream has ended: every key is gone.
+    Closed,
+}
+
+/// The keys and replay windows of one subscribed stream, shared by all its tracks' decryptors
+/// and the endpoint.
+///
+/// Only the publisher's own messages (a `StreamKey` or a beacon) raise the head or the floor.
+/// Frames never do, else one member in league with the SFU could burn every step with one frame.
+#[derive(Default)]
+pub(crate) struct KeyRing {
+    state: RingState,
+    generations: BTreeMap<Generation, HeldGeneration>,
+    newest: Option<Generation>,
+    missing: Option<Missing>,
+    far: FarBudget,
+    opened: u64,
+}
+
+/// The earliest frame since the last report whose key is not here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    pub(crate) key_id: KeyId,
+    pub(crate) since: Timestamp,
+}
+
+struct HeldGeneration {
+    keys: Box<dyn GenerationKeys>,
+    head: Step,
+    floor: Step,
+    retiring: VecDeque<(Timestamp, Step)>,
+    contexts: HashMap<(Step, TrackId), (Arc<OpenKey>, ReplayWindow)>,
+    expires: Option<Timestamp>,
+}
+
+impl KeyRing {
+    /// Takes in a generation's keys at `step`; older generations begin to expire.
+    pub(crate) fn install(
+        &mut self,
+        position: Position,
+        keys: Box<dyn GenerationKeys>,
+        now: Timestamp,
+    ) {
+        for (_, older) in self.generations.range_mut(..position.generation) {
+            older.expires.get_or_insert(now + GENERATION_RETENTION);
+        }
+        let held = HeldGeneration {
+            keys,
+            head: position.step,
+            floor: position.step,
+            retiring: VecDeque::new(),
+            contexts: HashMap::new(),
+            expires: None,
+        };
+        self.generations.insert(position.generation, held);
+        self.newest = self.newest.max(Some(position.generation));
+        if self.missing.is_some_and(|missing| missing.key_id <= super::key_id(position)) {
+            self.missing = None;
+        }
+    }
+
+    /// The publisher announced a new step.
+    pub(crate) fn announce(&mut self, position: Position, now: Timestamp) {
+        let Some(held) = self.generations.get_mut(&position.generation) else { return };
+        if position.step > held.head {
+            held.head = position.step;
+            if held.retiring.len() < MAX_RETIRING {
+                held.retiring.push_back((now + STEP_RETENTION, position.step));
+            }
+        }
+    }
+
+    pub(crate) fn state(&self) -> RingState {
+        self.state
+    }
+
+    /// Closing is final and drops every key.
+    pub(crate) fn set_state(&mut self, state: RingState) {
+        if self.state == RingState::Closed {
+            return;
+        }
+        self.state = state;
+        if state == RingState::Closed {
+            self.generations.clear();
+            self.missing = None;
+        }
+    }
+
+    /// The newest position announced.
+    pub(crate) fn head(&self) -> Option<Position> {
+        let (&generation, held) = self.generations.last_key_value()?;
+        Some(Position { generation, step: held.head })
+    }
+
+    pub(crate) fn holds(&self, generation: Generation) -> bool {
+        self.generations.contains_key(&generation)
+    }
+
+    pub(crate) fn missing(&self) -> Option<Missing> {
+        self.missing
+    }
+
+    /// Frames opened so far, over all tracks.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.generations
+            .values()
+            .flat_map(|held| held.expires.into_iter().chain(held.retiring.front().map(|r| r.0)))
+            .min()
+    }
+
+    /// Drops what is past its retention.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        self.generations.retain(|_, held| held.expires.is_none_or(|at| now < at));
+        for held in self.generations.values_mut() {
+            while let Some(&(at, step)) = held.retiring.front()
+                && at <= now
+            {
+                held.retiring.pop_front();
+                held.floor = step;
+            }
+            let floor = held.floor;
+            held.keys.advance_to(floor);
+            held.contexts.retain(|(step, _), _| *step >= floor);
+        }
+    }
+
+    /// The key for a frame, if it may still be opened. Keeps nothing but a note of the KID when
+    /// the key is missing.
+    pub(super) fn screen(
+        &mut self,
+        header: Header,
+        track: TrackId,
+        now: Timestamp,
+    ) -> Result<Arc<OpenKey>, DecryptError> {
+        if self.state != RingState::Live {
+            return Err(DecryptError::Expired);
+        }
+        let position = super::position(header.key_id).ok_or(DecryptError::Limit)?;
+        let Some(held) = self.generations.get_mut(&position.generation) else {
+            if self.newest.is_some_and(|newest| position.generation <= newest) {
+                return Err(DecryptError::Expired);
+            }
+            let missing = Missing { key_id: header.key_id, since: now };
+            self.missing.get_or_insert(missing);
+            return Err(DecryptError::UnknownKey(header.key_id));
+        };
+        if position.step < held.floor {
+            return Err(DecryptError::Expired);
+        }
+        if let Some((key, window)) = held.contexts.get(&(position.step, track)) {
+            return window.screen(header.counter).map(|()| Arc::clone(key));
+        }
+        if position.step.get() > held.head.get().saturating_add(STEPS_AHEAD) && !self.far.take(now)
+        {
+            return Err(DecryptError::Limit);
+        }
+        let base_key = held.keys.base_key(position.step, track).ok_or(DecryptError::Expired)?;
+        Ok(Arc::new(OpenKey::new(&base_key, header.key_id)))
+    }
+
+    /// Keeps the key and the counter of a frame whose tag was right.
+    pub(super) fn record(
+        &mut self,
+        header: Header,
+        track: TrackId,
+        key: Arc<OpenKey>,
+    ) -> Result<(), DecryptError> {
+        let position = super::position(header.key_id).ok_or(DecryptError::Limit)?;
+        // The subscription may have been closed while the frame was being opened.
+        let held = self.generations.get_mut(&position.generation).ok_or(DecryptError::Expired)?;
+        if self.state != RingState::Live || position.step < held.floor {
+            return Err(DecryptError::Expired);
+        }
+        let (_, window) = held
+            .contexts
+            .entry((position.step, track))
+            .or_insert_with(|| (key, ReplayWindow::default()));
+        window.record(header.counter)?;
+        self.opened += 1;
+        Ok(())
+    }
+}
+
+/// Derivations for steps far ahead of the head, in the current second.
+#[derive(Default)]
+struct FarBudget {
+    second: u64,
+    used: u32,
+}
+
+impl FarBudget {
+    fn take(&mut self, now: Timestamp) -> bool {
+        let second = now.unix_millis() / 1000;
+        if second != self.second {
+            *self = Self { second, used: 0 };
+        }
+        self.used += 1;
+        self.used <= FAR_DERIVATIONS
+    }
+}
+
+/// A key ring behind its lock. The lock is held to look up and to record, never while opening.
+#[derive(Clone, Default)]
+pub(crate) struct SharedKeyRing(Arc<Mutex<KeyRing>>);
+
+impl SharedKeyRing {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, KeyRing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SharedKeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedKeyRing").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        media::{FrameDecryptor, key_id},
+        primitives::Codec,
+        sframe::{CipherSuite, SealKey},
+    };
+
+    const TRACK: TrackId = TrackId(1);
+
+    /// Keys made of nothing but their place, from a first step on.
+    struct Toy(Step);
+
+    fn base_key(step: Step, track: TrackId) -> BaseKey {
+        BaseKey::fill(CipherSuite::default(), |bytes| {
+            bytes[..2].copy_from_slice(&step.get().to_be_bytes());
+            bytes[2..4].copy_from_slice(&track.0.to_be_bytes());
+        })
+    }
+
+    impl GenerationKeys for Toy {
+        fn base_key(&mut self, step: Step, track: TrackId) -> Option<BaseKey> {
+            (step >= self.0).then(|| base_key(step, track))
+        }
+        fn advance_to(&mut self, step: Step) {
+            self.0 = self.0.max(step);
+        }
+    }
+
+    fn at(generation: u32, step: u32) -> Position {
+        Position { generation: Generation(generation), step: Step::new(step).unwrap() }
+    }
+
+    fn frame(position: Position) -> Vec<u8> {
+        let seal = SealKey::new(&base_key(position.step, TRACK), key_id(position));
+        let mut wire = Vec::new();
+        seal.seal_into(b"", b"frame", &mut wire).unwrap();
+        wire
+    }
+
+    fn ring_at(position: Position) -> (SharedKeyRing, FrameDecryptor) {
+        let ring = SharedKeyRing::default();
+        ring.lock().install(position, Box::new(Toy(position.step)), Timestamp::default());
+        (ring.clone(), FrameDecryptor::new(Codec::Opus, ring, TRACK))
+    }
+
+    fn decrypt(decryptor: &mut FrameDecryptor, wire: &[u8], ms: u64) -> Result<(), DecryptError> {
+        decryptor.decrypt_into(wire, Timestamp::from_unix_millis(ms), &mut Vec::new())
+    }
+
+    #[test]
+    fn a_later_step_is_derived_on_the_spot_and_an_earlier_one_never() {
+        let (_, mut decryptor) = ring_at(at(0, 5));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 7)), 0), Ok(()));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 5)), 0), Ok(()));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 4)), 0), Err(DecryptError::Expired));
+    }
+
+    #[test]
+    fn a_frame_moves_neither_head_nor_floor() {
+        let (ring, mut decryptor) = ring_at(at(0, 0));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 4095)), 0), Ok(()));
+        ring.lock().handle_timeout(Timestamp::from_unix_millis(60_000));
+        assert_eq!(ring.lock().head(), Some(at(0, 0)));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 0)), 60_000), Ok(()));
+    }
+
+    #[test]
+    fn an_announced_step_expires_the_ones_before_it_after_two_seconds() {
+        let (ring, mut decryptor) = ring_at(at(0, 0));
+        ring.lock().announce(at(0, 1), Timestamp::from_unix_millis(1000));
+        ring.lock().handle_timeout(Timestamp::from_unix_millis(2999));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 0)), 2999), Ok(()));
+        ring.lock().handle_timeout(Timestamp::from_unix_millis(3000));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 0)), 3000), Err(DecryptError::Expired));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 1)), 3000), Ok(()));
+    }
+
+    #[test]
+    fn an_older_generation_expires_and_an_unknown_newer_one_is_noted() {
+        let (ring, mut decryptor) = ring_at(at(1, 0));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 0)), 0), Err(DecryptError::Expired));
+        let unknown = key_id(at(2, 0));
+        assert_eq!(
+            decrypt(&mut decryptor, &frame(at(2, 0)), 7),
+            Err(DecryptError::UnknownKey(unknown))
+        );
+        let missing = ring.lock().missing().unwrap();
+        assert_eq!((missing.key_id, missing.since.unix_millis()), (unknown, 7));
+        ring.lock().install(at(2, 0), Box::new(Toy(Step::FIRST)), Timestamp::from_unix_millis(10));
+        assert!(ring.lock().missing().is_none());
+        assert_eq!(decrypt(&mut decryptor, &frame(at(2, 0)), 10), Ok(()));
+        ring.lock().handle_timeout(Timestamp::from_unix_millis(4010));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(1, 0)), 4010), Err(DecryptError::Expired));
+    }
+
+    #[test]
+    fn a_second_handle_for_a_track_accepts_no_replay() {
+        let (ring, mut decryptor) = ring_at(at(0, 0));
+        let wire = frame(at(0, 0));
+        assert_eq!(decrypt(&mut decryptor, &wire, 0), Ok(()));
+        drop(decryptor);
+        let mut again = FrameDecryptor::new(Codec::Opus, ring, TRACK);
+        assert_eq!(decrypt(&mut again, &wire, 0), Err(DecryptError::Replayed));
+    }
+
+    #[test]
+    fn forged_frames_far_ahead_are_limited_by_a_budget_and_kept_nowhere() {
+        let (ring, mut decryptor) = ring_at(at(0, 0));
+        let mut forged = frame(at(0, 3000));
+        *forged.last_mut().unwrap() ^= 1;
+        let results: Vec<_> = (0..100).map(|_| decrypt(&mut decryptor, &forged, 0)).collect();
+        let opened = results.iter().filter(|r| **r == Err(DecryptError::Authentication)).count();
+        assert_eq!(opened, FAR_DERIVATIONS as usize);
+        assert!(ring.lock().generations[&Generation(0)].contexts.is_empty());
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, 8)), 0), Ok(()), "honest frames go on");
+    }
+
+    #[test]
+    fn a_closed_ring_opens_nothing_ever_again() {
+        let (ring, mut decryptor) = ring_at(at(0, 0));
+        ring.lock().set_state(RingState::Closed);
+        ring.lock().set_state(RingState::Live);
+        ring.lock().install(at(1, 0), Box::new(Toy(Step::FIRST)), Timestamp::default());
+        for position in [at(0, 0), at(1, 0)] {
+            assert_eq!(decrypt(&mut decryptor, &frame(position), 0), Err(DecryptError::Expired));
+        }
+    }
+}

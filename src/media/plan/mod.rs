@@ -1,0 +1,27 @@
+//! Codec plans: which bytes of a frame packetizers, depacketizers and SFUs must be able to read.
+
+mod opus;
+mod vp8;
+
+use crate::primitives::Codec;
+
+/// How many bytes at the start of `frame` stay readable, whether it is plain or encrypted.
+///
+/// `None` if the frame is not longer than that: it holds nothing to protect, so it is no media
+/// of this codec.
+pub fn clear_length(codec: Codec, frame: &[u8]) -> Option<usize> {
+    let clear = match codec {
+        Codec::Vp8 => vp8::clear_length(frame)?,
+        Codec::Opus => opus::clear_length(),
+    };
+    (frame.len() > clear).then_some(clear)
+}
+
+/// Whether an encoded video frame, plain or encrypted, can be decoded without those before it.
+/// Always true for audio.
+pub(super) fn is_key_frame(codec: Codec, frame: &[u8]) -> bool {
+    match codec {
+        Codec::Vp8 => vp8::is_key_frame(frame),
+        Codec::Opus => true,
+    }
+}
