@@ -1,1 +1,160 @@
-//! server
+//! The key service: it carries messages that it can neither read nor forge, and decides nothing.
+//!
+//! `GET /v1/connect` is the WebSocket that devices speak
+//! [`protocol::service`](crate::protocol::service) over; `GET /healthz` answers when the service
+//! is up. Everything is kept in memory: a service that restarts is told again by its devices
+//! what it has to know.
+//!
+//! ```text
+//! http        accepts connections, upgrades them          names    what the service is called
+//! connection  one device: authenticate, then converse     rate     how fast one may talk
+//! hub         where connections meet: rooms, mail         store    what is remembered
+//! ```
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), olmcast::server::ServerError> {
+//! use olmcast::server::{Server, ServerConfig};
+//!
+//! let server = Server::bind(ServerConfig::new(([127, 0, 0, 1], 7600).into())).await?;
+//! println!("key service at {}", server.local_addr());
+//! // … until the process is told to end:
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod connection;
+mod http;
+mod hub;
+mod limits;
+mod names;
+mod rate;
+mod snapshot;
+mod store;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tracing::info;
+
+pub use limits::Limits;
+
+use self::{http::Service, hub::Hub, names::Names};
+
+/// How long connections may take to end when the service shuts down.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// How often the store forgets what is out of date.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+
+/// What a key service needs to know to start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Where to listen; port 0 picks a free port.
+    pub listen: SocketAddr,
+    /// The `name:port`s by which devices dial this service. Addresses need not be listed as long
+    /// as nothing between device and service translates them.
+    pub names: Vec<String>,
+    /// What is granted.
+    pub limits: Limits,
+}
+
+impl ServerConfig {
+    /// A service at this address, without further names and with the default limits.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, names: Vec::new(), limits: Limits::default() }
+    }
+}
+
+/// Why a key service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address is taken, not this machine's, or not allowed.
+    #[error("cannot listen on {address}: {source}; choose another address or port")]
+    Listen {
+        /// Where the service should have listened.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes")]
+    Randomness,
+}
+
+/// Whether the service goes on. When the sender is gone, everything ends without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Draining,
+}
+
+/// A running key service. Dropping it cuts all connections; see [`Server::shutdown`].
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    phase: watch::Sender<Phase>,
+    /// Yields `None` when the last task has ended: each holds a sender.
+    ended: mpsc::Receiver<()>,
+    tasks: Vec<AbortOnDrop>,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Server {
+    /// Starts a key service. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServerError::Listen`] if the address cannot be listened on; [`ServerError::Randomness`].
+    pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let mut instance = [0; 16];
+        getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
+
+        let hub = Arc::new(Hub::new(config.limits, instance));
+        let (phase, phases) = watch::channel(Phase::Running);
+        let (alive, ended) = mpsc::channel(1);
+        let names = Names::new(config.names);
+        let service = Service::new(hub.clone(), names, phases, alive);
+        let expire = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+            loop {
+                ticks.tick().await;
+                hub.expire();
+            }
+        });
+        let accept = tokio::spawn(http::accept(listener, service));
+        info!(%address, "key service up");
+        let tasks = vec![AbortOnDrop(accept), AbortOnDrop(expire)];
+        Ok(Self { address, phase, ended, tasks })
+    }
+
+    /// Where the service listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening, tells every device why, and returns when all connections have ended, or
+    /// after three seconds.
+    pub async fn shutdown(mut self) {
+        info!(address = %self.address, "key service shutting down");
+        self.phase.send_replace(Phase::Draining);
+        // Whatever does not end in time is cut when the sender of the phase is dropped.
+        let _ = tokio::time::timeout(DRAIN, self.ended.recv()).await;
+        self.tasks.clear();
+    }
+}

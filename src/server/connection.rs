@@ -1,0 +1,285 @@
+use std::{
+    net::SocketAddr,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use bytes::Bytes;
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{debug, info};
+
+use super::{
+    Phase,
+    http::Service,
+    hub::{Attachment, Hub, MAIL_BATCH},
+    rate::Rate,
+};
+use crate::{
+    primitives::DeviceId,
+    protocol::service::{
+        Authentication, ClientFrame, FrameError, RefusalCode, ServerFrame, Subject,
+    },
+};
+
+mod conversation;
+
+use conversation::Conversation;
+
+/// How long the other side may take to make room for one frame.
+const WRITE: Duration = Duration::from_secs(10);
+
+/// Longest server name a device may have dialled; no host name is longer.
+const LONGEST_NAME: usize = 300;
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The other side hung up or does not read any more; nothing can be said to it.
+    Lost,
+    /// We hang up and say why.
+    Refused(RefusalCode),
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        Self::Refused(match error {
+            FrameError::UnsupportedVersion(_) => RefusalCode::UnsupportedVersion,
+            FrameError::TooLarge => RefusalCode::TooLarge,
+            FrameError::Malformed => RefusalCode::Malformed,
+        })
+    }
+}
+
+/// Serves one device, from the challenge to the end.
+pub(super) async fn serve(socket: WebSocket, service: Service, local: SocketAddr) {
+    let mut wire = Wire { socket, heard: Instant::now() };
+    let mut phase = service.phase.clone();
+    let end = tokio::select! {
+        end = converse(&mut wire, &service, local) => end,
+        // Before anything was said, too: a service that ends serves no handshake.
+        end = over(&mut phase) => end,
+    };
+    if let End::Refused(code) = end {
+        wire.hang_up(code).await;
+    }
+}
+
+/// Resolves when the service ends.
+async fn over(phase: &mut tokio::sync::watch::Receiver<Phase>) -> End {
+    match phase.wait_for(|phase| *phase == Phase::Draining).await {
+        Ok(_) => End::Refused(RefusalCode::ShuttingDown),
+        // The server was dropped.
+        Err(_) => End::Lost,
+    }
+}
+
+async fn converse(wire: &mut Wire, service: &Service, local: SocketAddr) -> End {
+    let limits = &service.hub.limits;
+    let mut nonce = [0; 32];
+    if getrandom::fill(&mut nonce).is_err() {
+        return End::Refused(RefusalCode::Busy);
+    }
+    let authenticated =
+        timeout(limits.handshake_timeout, authenticate(wire, service, local, &nonce));
+    let device = match authenticated.await {
+        Ok(Ok(device)) => device,
+        Ok(Err(end)) => {
+            debug!(?end, "not authenticated");
+            return end;
+        }
+        Err(_) => return End::Refused(RefusalCode::Silent),
+    };
+    let attachment = service.hub.attach(device);
+    info!(device = device.short(), "connected");
+    let end = run(wire, service, attachment, device, nonce).await;
+    info!(device = device.short(), ?end, "disconnected");
+    end
+}
+
+async fn authenticate(
+    wire: &mut Wire,
+    service: &Service,
+    local: SocketAddr,
+    nonce: &[u8; 32],
+) -> Result<DeviceId, End> {
+    wire.send(&ServerFrame::Challenge { nonce: *nonce }).await?;
+    let (device, server, signature) = loop {
+        match wire.receive().await?.map(|bytes| ClientFrame::decode(&bytes)) {
+            Some(Ok(ClientFrame::Authenticate { device, server, signature })) => {
+                break (device, server, signature);
+            }
+            Some(Ok(_)) => return Err(End::Refused(RefusalCode::NotAuthenticated)),
+            Some(Err(error)) => return Err(error.into()),
+            None => {}
+        }
+    };
+    if server.len() > LONGEST_NAME || !service.names.accept(&server, local) {
+        return Err(End::Refused(RefusalCode::WrongServerName));
+    }
+    Authentication { server: &server, nonce }
+        .verify(&device, &signature)
+        .map_err(|_| End::Refused(RefusalCode::WrongSignature))?;
+    wire.send(&ServerFrame::Welcome { instance: service.hub.instance }).await?;
+    Ok(device)
+}
+
+/// The conversation with an authenticated device.
+async fn run(
+    wire: &mut Wire,
+    service: &Service,
+    mut attachment: Attachment,
+    device: DeviceId,
+    nonce: [u8; 32],
+) -> End {
+    let hub: &Hub = &service.hub;
+    let conversation = Conversation { hub, device, nonce, rate: Rate::new(&hub.limits) };
+    let mut pings = interval(hub.limits.ping_interval);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The last mail this connection was sent.
+    let mut sent = 0;
+    wire.heard = Instant::now();
+    loop {
+        let silent_at = wire.heard + hub.limits.idle_timeout;
+        let mail = attachment.mail.clone();
+        let step = tokio::select! {
+            received = wire.receive() => match received {
+                Ok(Some(bytes)) => conversation.answer(wire, &bytes).await,
+                Ok(None) => Ok(()),
+                Err(end) => Err(end),
+            },
+            frame = attachment.outbox.recv() => match (frame, attachment.catch_up()) {
+                (None, _) => Err(End::Refused(RefusalCode::Replaced)),
+                (Some(frame), None) => wire.send_encoded(frame).await,
+                (Some(_), Some(picture)) => {
+                    debug!(device = device.short(), "too slow, gets a fresh picture");
+                    wire.send_all(&picture).await
+                }
+            },
+            () = mail.notified() => deliver(wire, hub, &attachment, &device, &mut sent).await,
+            _ = pings.tick() => wire.write(Message::Ping(Bytes::new())).await,
+            () = sleep_until(silent_at.into()) => Err(End::Refused(RefusalCode::Silent)),
+        };
+        if let Err(end) = step {
+            return end;
+        }
+    }
+}
+
+/// Sends the next batch of mail, and comes back for more after the others had their turn.
+async fn deliver(
+    wire: &mut Wire,
+    hub: &Hub,
+    attachment: &Attachment,
+    device: &DeviceId,
+    sent: &mut u64,
+) -> Result<(), End> {
+    let batch = hub.mail_after(device, *sent);
+    if batch.len() == MAIL_BATCH {
+        attachment.mail.notify_one();
+    }
+    for mail in batch {
+        let (sequence, from, bytes) = (mail.sequence, mail.from, mail.bytes);
+        wire.send(&ServerFrame::Mail { sequence, from, bytes }).await?;
+        *sent = sequence;
+    }
+    Ok(())
+}
+
+/// The socket, one frame at a time.
+struct Wire {
+    socket: WebSocket,
+    /// When the other side last gave a sign of life.
+    heard: Instant,
+}
+
+impl Wire {
+    /// One binary message, or nothing if it was a sign of life only. Safe to cancel.
+    async fn receive(&mut self) -> Result<Option<Bytes>, End> {
+        let message = match self.socket.recv().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => {
+                debug!(%error, "reading failed");
+                return Err(match too_large(&error) {
+                    true => End::Refused(RefusalCode::TooLarge),
+                    false => End::Lost,
+                });
+            }
+            None => return Err(End::Lost),
+        };
+        self.heard = Instant::now();
+        match message {
+            Message::Binary(bytes) => Ok(Some(bytes)),
+            Message::Text(_) => Err(End::Refused(RefusalCode::Malformed)),
+            Message::Ping(_) | Message::Pong(_) => Ok(None),
+            Message::Close(_) => Err(End::Lost),
+        }
+    }
+
+    async fn send(&mut self, frame: &ServerFrame) -> Result<(), End> {
+        match frame.encode() {
+            Ok(bytes) => self.send_encoded(bytes.into()).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn send_all(&mut self, frames: &[ServerFrame]) -> Result<(), End> {
+        for frame in frames {
+            self.send(frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_encoded(&mut self, bytes: Bytes) -> Result<(), End> {
+        self.write(Message::Binary(bytes)).await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), End> {
+        let begun = Instant::now();
+        match timeout(WRITE, self.socket.send(message)).await {
+            Ok(Ok(())) => {
+                // Room was made after a wait: the other side reads, though we could not listen.
+                if begun.elapsed() > Duration::from_millis(100) {
+                    self.heard = Instant::now();
+                }
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => Err(End::Lost),
+        }
+    }
+
+    /// Says why, closes, and waits a moment for the other side to do so too: a socket closed
+    /// with unread bytes in it resets the connection, and the reason would be lost.
+    async fn hang_up(&mut self, code: RefusalCode) {
+        let refused = ServerFrame::Refused { subject: Subject::Connection, code };
+        let close = match code {
+            RefusalCode::ShuttingDown => close_code::AWAY,
+            _ => close_code::POLICY,
+        };
+        let reason = format!("{code:?}").into();
+        let goodbye = async {
+            self.send(&refused).await?;
+            self.write(Message::Close(Some(CloseFrame { code: close, reason }))).await?;
+            while let ControlFlow::Continue(()) = match self.socket.recv().await {
+                Some(Ok(_)) => ControlFlow::Continue(()),
+                Some(Err(_)) | None => ControlFlow::Break(()),
+            } {}
+            Ok::<(), End>(())
+        };
+        let _ = timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+/// Whether reading failed because a message was above the limit. The type of the error is of the
+/// WebSocket library behind axum and not exported, so its text has to tell; a mistake costs no
+/// more than the reason for hanging up.
+fn too_large(error: &axum::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.to_string().contains("too long") {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

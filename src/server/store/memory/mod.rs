@@ -1,0 +1,7 @@
+//! The store that forgets with its process.
+
+mod mailboxes;
+mod rooms;
+
+pub(in crate::server) use mailboxes::{Mailboxes, Sender, StoredMail};
+pub(in crate::server) use rooms::{Entry, Rooms};
