@@ -1,0 +1,11 @@
+//! The key service and its client over real sockets on the loopback interface.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod door;
+mod fixture;
+mod frames;
+mod mail;
+mod presence;
+mod restart;
+mod rooms;
