@@ -1,0 +1,75 @@
+//! The settings that a webrtc-rs connection needs to carry encrypted frames.
+
+use std::time::Duration;
+
+use rtc::{
+    ice::mdns::MulticastDnsMode,
+    interceptor::Slot,
+    peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8},
+    rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
+};
+use webrtc::{
+    error::Error,
+    peer_connection::{
+        MediaEngine, Registry, SettingEngine, SettingEngineBuilder, configure_nack,
+        configure_rtcp_reports,
+    },
+};
+
+use super::key_frame_requests::DeliverKeyFrameRequests;
+use crate::primitives::Codec;
+
+/// Every codec that is offered, with its payload type.
+const CODECS: [(Codec, u8); 2] = [(Codec::Vp8, 96), (Codec::Opus, 111)];
+
+/// Silence after which a connection counts as interrupted, and the further silence after which
+/// it has failed. A killed relay is noticed within their sum.
+const DISCONNECTED: Duration = Duration::from_secs(2);
+const FAILED: Duration = Duration::from_secs(2);
+/// Time between consent checks; several must fit into [`DISCONNECTED`].
+const KEEP_ALIVE: Duration = Duration::from_millis(500);
+
+/// Codecs and interceptors: VP8 and Opus without RTX (webrtc-rs keeps asking again for what RTX
+/// has already brought), NACK, RTCP reports, and delivery of key-frame requests to
+/// [`EncryptedSender`](super::EncryptedSender).
+///
+/// # Errors
+/// Those of webrtc-rs; none is known for these codecs.
+pub fn media_engine() -> Result<(MediaEngine, Registry), Error> {
+    let mut engine = MediaEngine::default();
+    for (codec, payload_type) in CODECS {
+        let rtp_codec = rtp_codec(codec);
+        engine.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type }, kind(codec))?;
+    }
+    let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut engine))
+        // Nearest to the application: every other interceptor has seen all RTCP by then.
+        .with(Slot::from(14_000), DeliverKeyFrameRequests::default());
+    Ok((engine, registry))
+}
+
+/// No mDNS (it needs a multicast interface), and ICE timers that notice a silent peer within
+/// four seconds.
+pub fn setting_engine() -> SettingEngine {
+    SettingEngineBuilder::new()
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEP_ALIVE))
+        .build()
+}
+
+pub(super) fn kind(codec: Codec) -> RtpCodecKind {
+    if codec.is_video() { RtpCodecKind::Video } else { RtpCodecKind::Audio }
+}
+
+pub(super) fn rtp_codec(codec: Codec) -> RTCRtpCodec {
+    let (mime_type, channels, fmtp) = match codec {
+        Codec::Vp8 => (MIME_TYPE_VP8, 0, ""),
+        Codec::Opus => (MIME_TYPE_OPUS, 2, "minptime=10;useinbandfec=1"),
+    };
+    RTCRtpCodec {
+        mime_type: mime_type.to_owned(),
+        clock_rate: codec.clock_rate(),
+        channels,
+        sdp_fmtp_line: fmtp.to_owned(),
+        rtcp_feedback: vec![],
+    }
+}

@@ -1,0 +1,283 @@
+//! The receiving side of a track without its I/O: assemble, decrypt, hold, ask for key frames.
+//!
+//! - A frame whose key is not here yet is held, up to 64 frames, 2 MiB and one second, and
+//!   opened in order when the key comes. A later frame that opens overtakes those held: keys
+//!   come in order, so theirs will not come any more.
+//! - A key frame is asked for after a loss, when a video stream begins without one, after held
+//!   frames were given up, and after held frames were opened late without one among them. At
+//!   most one request in 500 ms; unanswered ones are repeated, ever more rarely.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::assembler::{AssembledFrame, Assembler, MediaPacket};
+use crate::{media::FrameDecryptor, primitives::Timestamp, sframe::DecryptError};
+
+const MAX_HELD_FRAMES: usize = 64;
+const MAX_HELD_BYTES: usize = 2 << 20;
+const MAX_HELD_TIME: Duration = Duration::from_secs(1);
+/// How often a held frame is tried again.
+const RETRY: Duration = Duration::from_millis(20);
+/// Least time between two key-frame requests, and the most that it grows to without an answer.
+const ASK: Duration = Duration::from_millis(500);
+const ASK_AT_LEAST: Duration = Duration::from_secs(8);
+
+/// A decrypted frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedFrame {
+    /// The frame as it left the sender's encoder.
+    pub data: Vec<u8>,
+    /// Its RTP timestamp.
+    pub rtp_timestamp: u32,
+    /// Whether it can be decoded without frames before it. Always true for audio.
+    pub key_frame: bool,
+    /// Whether frames between the one before and this one are missing.
+    pub after_loss: bool,
+}
+
+/// What became of a track's frames so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceiverStats {
+    /// Frames assembled.
+    pub received: u64,
+    /// Frames decrypted.
+    pub opened: u64,
+    /// Frames that came again and were dropped.
+    pub replayed: u64,
+    /// Frames that could not be decrypted, those held in vain included.
+    pub undecryptable: u64,
+    /// Frames held now because their key is not here yet.
+    pub held: usize,
+    /// How often packets were given up as lost.
+    pub losses: u64,
+    /// Frames dropped because the application was slow.
+    pub overflowed: u64,
+    /// Key-frame requests sent.
+    pub key_frames_asked: u64,
+}
+
+/// Receives one track.
+#[derive(Debug)]
+pub(super) struct Intake {
+    assembler: Assembler,
+    decryptor: FrameDecryptor,
+    clock: Clock,
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    retry_at: Instant,
+    /// The next frame out comes after a loss.
+    lost: bool,
+    begun: bool,
+    key_frame_wanted: bool,
+    ask_at: Instant,
+    ask_again: Duration,
+    plain: Vec<u8>,
+    frames: VecDeque<ReceivedFrame>,
+    stats: ReceiverStats,
+}
+
+#[derive(Debug)]
+struct Held {
+    frame: AssembledFrame,
+    since: Instant,
+}
+
+impl Intake {
+    pub(super) fn new(decryptor: FrameDecryptor, now: Instant, wall: SystemTime) -> Self {
+        Self {
+            assembler: Assembler::new(decryptor.codec()),
+            decryptor,
+            clock: Clock { start: now, wall: wall.into() },
+            held: VecDeque::new(),
+            held_bytes: 0,
+            retry_at: now,
+            lost: false,
+            begun: false,
+            key_frame_wanted: false,
+            ask_at: now,
+            ask_again: ASK,
+            plain: Vec::new(),
+            frames: VecDeque::new(),
+            stats: ReceiverStats::default(),
+        }
+    }
+
+    pub(super) fn handle_packet(&mut self, packet: MediaPacket, now: Instant) {
+        self.assembler.handle_packet(packet, now);
+        self.take_assembled(now);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.assembler.handle_timeout(now);
+        if !self.held.is_empty() && self.retry_at <= now {
+            self.open_held(now);
+        }
+        self.take_assembled(now);
+    }
+
+    /// The application did not take a frame that came out.
+    pub(super) fn handle_overflow(&mut self) {
+        self.stats.overflowed += 1;
+        self.lose();
+    }
+
+    pub(super) fn poll_frame(&mut self) -> Option<ReceivedFrame> {
+        self.frames.pop_front()
+    }
+
+    /// Whether a key-frame request is to be sent now.
+    pub(super) fn poll_key_frame_request(&mut self, now: Instant) -> bool {
+        if !self.key_frame_wanted || now < self.ask_at {
+            return false;
+        }
+        self.ask_at = now + self.ask_again;
+        self.ask_again = (self.ask_again * 2).min(ASK_AT_LEAST);
+        self.stats.key_frames_asked += 1;
+        true
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let retry = (!self.held.is_empty()).then_some(self.retry_at);
+        let ask = self.key_frame_wanted.then_some(self.ask_at);
+        [self.assembler.poll_timeout(), retry, ask].into_iter().flatten().min()
+    }
+
+    pub(super) fn stats(&self) -> ReceiverStats {
+        ReceiverStats { held: self.held.len(), losses: self.assembler.losses(), ..self.stats }
+    }
+
+    fn take_assembled(&mut self, now: Instant) {
+        while let Some(frame) = self.assembler.poll_frame() {
+            self.stats.received += 1;
+            if frame.after_loss {
+                self.lose();
+            }
+            self.handle_frame(frame, now);
+        }
+    }
+
+    fn handle_frame(&mut self, frame: AssembledFrame, now: Instant) {
+        if !self.held.is_empty() {
+            self.open_held(now);
+        }
+        match self.open(&frame, now) {
+            Ok(()) => {
+                // The held ones were just tried: what opens now has overtaken them.
+                if !self.held.is_empty() {
+                    self.drop_held(self.held.len());
+                }
+                self.deliver(frame.rtp_timestamp);
+            }
+            Err(DecryptError::UnknownKey(_)) => self.hold(frame, now),
+            Err(DecryptError::Replayed) => self.stats.replayed += 1,
+            Err(_) => {
+                self.stats.undecryptable += 1;
+                self.lose();
+            }
+        }
+    }
+
+    fn hold(&mut self, frame: AssembledFrame, now: Instant) {
+        if self.held.is_empty() {
+            self.retry_at = now + RETRY;
+        }
+        self.held_bytes += frame.data.len();
+        self.held.push_back(Held { frame, since: now });
+        while self.held.len() > MAX_HELD_FRAMES || self.held_bytes > MAX_HELD_BYTES {
+            self.drop_held(1);
+        }
+    }
+
+    /// Opens held frames from the oldest on, as far as their keys are here.
+    fn open_held(&mut self, now: Instant) {
+        self.retry_at = now + RETRY;
+        let mut key_frame = None;
+        while let Some(held) = self.held.pop_front() {
+            self.held_bytes -= held.frame.data.len();
+            match self.open(&held.frame, now) {
+                Ok(()) => {
+                    let is_key_frame = self.deliver(held.frame.rtp_timestamp);
+                    key_frame = Some(key_frame.unwrap_or(false) | is_key_frame);
+                }
+                Err(DecryptError::UnknownKey(_)) => {
+                    self.held_bytes += held.frame.data.len();
+                    self.held.push_front(held);
+                    break;
+                }
+                Err(DecryptError::Replayed) => self.stats.replayed += 1,
+                Err(_) => {
+                    self.stats.undecryptable += 1;
+                    self.lose();
+                }
+            }
+        }
+        if key_frame == Some(false) {
+            self.want_key_frame();
+        }
+        let too_old = |held: &&Held| now.saturating_duration_since(held.since) >= MAX_HELD_TIME;
+        self.drop_held(self.held.iter().take_while(too_old).count());
+    }
+
+    /// Gives up the oldest held frames.
+    fn drop_held(&mut self, count: usize) {
+        for held in self.held.drain(..count) {
+            self.held_bytes -= held.frame.data.len();
+        }
+        if count > 0 {
+            self.stats.undecryptable += count as u64;
+            self.lose();
+        }
+    }
+
+    fn open(&mut self, frame: &AssembledFrame, now: Instant) -> Result<(), DecryptError> {
+        self.decryptor.decrypt_into(&frame.data, self.clock.at(now), &mut self.plain)
+    }
+
+    /// Hands out what was just opened; says whether it is a key frame.
+    fn deliver(&mut self, rtp_timestamp: u32) -> bool {
+        let key_frame = self.decryptor.is_key_frame(&self.plain);
+        if key_frame {
+            self.key_frame_wanted = false;
+            self.ask_again = ASK;
+        } else if !self.begun {
+            self.want_key_frame();
+        }
+        self.begun = true;
+        self.stats.opened += 1;
+        self.frames.push_back(ReceivedFrame {
+            data: std::mem::take(&mut self.plain),
+            rtp_timestamp,
+            key_frame,
+            after_loss: std::mem::take(&mut self.lost),
+        });
+        key_frame
+    }
+
+    fn lose(&mut self) {
+        self.lost = true;
+        self.want_key_frame();
+    }
+
+    fn want_key_frame(&mut self) {
+        self.key_frame_wanted = self.decryptor.codec().is_video();
+    }
+}
+
+/// Wall time that no step of the wall clock moves: read once, advanced by the monotonic clock.
+#[derive(Debug)]
+struct Clock {
+    start: Instant,
+    wall: Timestamp,
+}
+
+impl Clock {
+    fn at(&self, now: Instant) -> Timestamp {
+        self.wall + now.saturating_duration_since(self.start)
+    }
+}
