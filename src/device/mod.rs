@@ -1,1 +1,10 @@
-//! device
+//! Floor 3: one device: who it is, whom it talks to in private, and whom it lets in.
+
+mod door;
+mod identity;
+mod pairwise;
+
+pub(crate) use door::Doors;
+pub use identity::{Identity, Signer};
+pub(crate) use pairwise::Pairwise;
+pub use pairwise::PairwiseError;

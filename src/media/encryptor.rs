@@ -123,11 +123,6 @@ impl EncryptorSlot {
     pub(crate) fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Release);
     }
-
-    /// Frames encrypted under the current key.
-    pub(crate) fn frames(&self) -> u64 {
-        self.key.load().as_ref().map_or(0, |key| key.frames())
-    }
 }
 
 #[cfg(test)]

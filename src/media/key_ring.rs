@@ -11,10 +11,12 @@ use crate::{
 };
 
 /// How long a step may still be read after a later one was announced.
-pub(crate) const STEP_RETENTION: Duration = Duration::from_secs(2);
+const STEP_RETENTION: Duration = Duration::from_secs(2);
 /// How long a generation may still be read after the key of a later one came: the publisher
 /// switches at most 2 s after that, and frames of before stay readable 2 s more.
-pub(crate) const GENERATION_RETENTION: Duration = Duration::from_secs(4);
+const GENERATION_RETENTION: Duration = Duration::from_secs(4);
+/// How long a missing key is asked for when no further frame needs it.
+const MISSING_RETENTION: Duration = Duration::from_secs(10);
 /// Steps ahead of the announced head that cost no budget; a beacon may be late or lost.
 const STEPS_AHEAD: u16 = 8;
 /// Derivations a second for steps further ahead than that.
@@ -80,6 +82,9 @@ impl KeyRing {
         keys: Box<dyn GenerationKeys>,
         now: Timestamp,
     ) {
+        if self.state == RingState::Closed {
+            return;
+        }
         for (_, older) in self.generations.range_mut(..position.generation) {
             older.expires.get_or_insert(now + GENERATION_RETENTION);
         }
@@ -93,9 +98,7 @@ impl KeyRing {
         };
         self.generations.insert(position.generation, held);
         self.newest = self.newest.max(Some(position.generation));
-        if self.missing.is_some_and(|missing| missing.key_id <= super::key_id(position)) {
-            self.missing = None;
-        }
+        self.missing = None;
     }
 
     /// The publisher announced a new step.
@@ -139,6 +142,11 @@ impl KeyRing {
         self.missing
     }
 
+    /// The publisher has said what its key is: whatever else was seen, its next frame will tell.
+    pub(crate) fn forget_missing(&mut self) {
+        self.missing = None;
+    }
+
     /// Frames opened so far, over all tracks.
     pub(crate) fn opened(&self) -> u64 {
         self.opened
@@ -153,6 +161,8 @@ impl KeyRing {
 
     /// Drops what is past its retention.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        // A forged KID must not be asked for for ever.
+        self.missing = self.missing.filter(|missing| now.since(missing.since) < MISSING_RETENTION);
         self.generations.retain(|_, held| held.expires.is_none_or(|at| now < at));
         for held in self.generations.values_mut() {
             while let Some(&(at, step)) = held.retiring.front()

@@ -35,11 +35,9 @@ mod own_secret;
 mod plan;
 
 pub use decryptor::FrameDecryptor;
+pub(crate) use encryptor::EncryptorSlot;
 pub use encryptor::FrameEncryptor;
-pub(crate) use encryptor::{EncryptorSlot, InstallRefused};
-pub(crate) use key_ring::{
-    GENERATION_RETENTION, GenerationKeys, KeyRing, RingState, STEP_RETENTION, SharedKeyRing,
-};
+pub(crate) use key_ring::{GenerationKeys, RingState, SharedKeyRing};
 pub use plan::clear_length;
 
 use crate::{

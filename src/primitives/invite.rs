@@ -58,6 +58,11 @@ impl RoomKeys {
         self.room
     }
 
+    /// Whether the room has an invite, and so admission proofs.
+    pub fn has_invite(&self) -> bool {
+        self.admission.is_some()
+    }
+
     /// HMAC-SHA-256 over `signer ‖ signed`: "whoever signed this has the invite". `None` for a
     /// room without an invite.
     pub fn admission_proof(&self, signer: &DeviceId, signed: &[u8]) -> Option<[u8; 32]> {

@@ -1,3 +1,27 @@
-//! protocol
+//! Floor 2: everything that goes over a wire between devices, and to their key service.
+//!
+//! ```text
+//! subscriber                                         publisher
+//!     |  <────────── StreamOffer (signed, room state) ───── |
+//!     |  ── Subscribe (signed, one fresh one-time key) ───▶ |  admitted?
+//!     |  <────────── StreamKey (Olm) ────────────────────── |  or StreamKeyWithheld (signed)
+//!     |  ── StreamKeyAck (Olm) ───────────────────────────▶ |
+//!     |  <────────── Beacon (Megolm, room): a new step ──── |
+//!     |  ── Renew (Olm) ─────▶   ◀───── Renewed (Olm) ───── |  every 20 s
+//!     |  ── StreamKeyRequest (Olm) ───────────────────────▶ |  when a key is missing
+//!     |  ── Unsubscribe (signed) ─────────────────────────▶ |  a new generation follows
+//! ```
+//!
+//! An [`Envelope`] is binary; the message inside is JSON. Unknown fields are ignored, unknown
+//! versions and kinds are refused. All of it tolerates loss, repetition and reordering.
 
+mod envelope;
+mod messages;
 pub mod service;
+
+pub use envelope::{Carrier, Envelope, EnvelopeError, MAX_ENVELOPE, OlmCarrier, SignedMessage};
+pub use messages::{
+    Answers, Beacon, Kind, MessageId, OlmMessage, OlmPlaintext, PublicKey, Renew, Renewed,
+    StreamEnd, StreamKey, StreamKeyAck, StreamKeyRequest, StreamKeyWithheld, StreamOffer,
+    Subscribe, TrackOffer, Unsubscribe, WithheldCode,
+};

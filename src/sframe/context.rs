@@ -100,11 +100,6 @@ impl SealKey {
         self.context.key_id
     }
 
-    /// Frames encrypted so far.
-    pub fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed).min(MAX_FRAMES_PER_KEY)
-    }
-
     /// Appends `header ‖ ciphertext ‖ tag` to `out`. `metadata` is authenticated only.
     ///
     /// # Errors

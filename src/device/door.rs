@@ -1,0 +1,49 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    primitives::{DeviceId, RoomId},
+    protocol::WithheldCode,
+};
+
+/// Whom this device shuts out, and which rooms it closed.
+///
+/// A kick closes the room's door: whoever was removed still has the invite and could come back
+/// as a new device. From then on only devices admitted before may subscribe.
+#[derive(Debug, Default)]
+pub(crate) struct Doors {
+    blocked: BTreeSet<DeviceId>,
+    rooms: BTreeMap<RoomId, Door>,
+}
+
+#[derive(Debug, Default)]
+struct Door {
+    closed: bool,
+    admitted: BTreeSet<DeviceId>,
+}
+
+impl Doors {
+    /// Whether a device may be considered at all.
+    pub(crate) fn check(&self, room: RoomId, device: DeviceId) -> Result<(), WithheldCode> {
+        if self.blocked.contains(&device) {
+            return Err(WithheldCode::Blocked);
+        }
+        match self.rooms.get(&room) {
+            Some(door) if door.closed && !door.admitted.contains(&device) => {
+                Err(WithheldCode::Closed)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn admitted(&mut self, room: RoomId, device: DeviceId) {
+        self.rooms.entry(room).or_default().admitted.insert(device);
+    }
+
+    /// Bars a device for good and closes the room behind it.
+    pub(crate) fn kick(&mut self, room: RoomId, device: DeviceId) {
+        self.blocked.insert(device);
+        let door = self.rooms.entry(room).or_default();
+        door.admitted.remove(&device);
+        door.closed = true;
+    }
+}

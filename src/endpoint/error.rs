@@ -1,0 +1,77 @@
+use crate::{
+    device::PairwiseError,
+    primitives::{RoomId, SignatureMismatch},
+    protocol::{EnvelopeError, Kind},
+};
+
+/// Why a command was not carried out. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// `enter` was not called for the room.
+    #[error("this endpoint has not entered the room; call `enter` first")]
+    UnknownRoom,
+    /// There is no such stream here.
+    #[error("there is no such stream")]
+    UnknownStream,
+    /// A stream needs a track.
+    #[error("a stream needs at least one track, and at most 65,536")]
+    NoTracks,
+    /// Admission is by invite, but the room was entered without one.
+    #[error("admission by invite needs a room with an invite; use another admission policy")]
+    NoInvite,
+    /// The device did not ask to be admitted, or was answered already.
+    #[error("the device is not waiting for an answer")]
+    NotAsked,
+    /// The device holds no key of ours. It is blocked all the same.
+    #[error("the device holds no key; it is blocked from now on")]
+    NotAHolder,
+    /// One's own stream cannot be subscribed to.
+    #[error("this is our own stream")]
+    OwnStream,
+    /// There is a subscription already.
+    #[error("the stream is subscribed to already")]
+    AlreadySubscribed,
+    /// The offer's bytes are no valid offer.
+    #[error("not a valid offer: {0}")]
+    Offer(MessageError),
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes")]
+    Randomness,
+}
+
+/// Why a message was not taken. It changed no stream, key or roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Its bytes are no message.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// It is of a room that this endpoint has not entered.
+    #[error("the message is of another room ({0})")]
+    UnknownRoom(RoomId),
+    /// It is for another device.
+    #[error("the message is for another device")]
+    Misdirected,
+    /// Its sender does not prove to have the room's invite.
+    #[error("the sender has no invite to the room")]
+    NoInvite,
+    /// Its signature is wrong.
+    #[error(transparent)]
+    Signature(#[from] SignatureMismatch),
+    /// Its content is not what its kind says.
+    #[error("the content is no {}", .0.name())]
+    Content(Kind),
+    /// It cannot be decrypted, or says something that its sender may not say.
+    #[error(transparent)]
+    Olm(#[from] PairwiseError),
+    /// It is about a stream that is not known here.
+    #[error("the message is about an unknown stream")]
+    UnknownStream,
+    /// It is older than what is known already, or a repetition.
+    #[error("the message is old news")]
+    Old,
+    /// More is offered than this endpoint keeps track of.
+    #[error("more streams are offered than are kept track of")]
+    TooMany,
+}

@@ -1,0 +1,264 @@
+//! What an endpoint does with each message.
+
+use serde::de::DeserializeOwned;
+
+use super::{Ended, Endpoint, Event, MessageError, Offer, Output, effects};
+use crate::{
+    primitives::{DeviceId, RoomId, RoomKeys, StreamRef, Timestamp},
+    protocol::{
+        Answers, Carrier, Envelope, Kind, OlmCarrier, SignedMessage, StreamEnd, StreamKeyWithheld,
+        StreamOffer, Subscribe, Unsubscribe, WithheldCode,
+    },
+    stream::{Effects, Recipient, Refusal},
+};
+
+impl Endpoint {
+    /// Bytes that arrived, from anywhere and in any order.
+    ///
+    /// # Errors
+    /// A [`MessageError`] says why a message was not taken; it may be ignored. A refused message
+    /// changes no stream, key or roster.
+    pub fn handle_message(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), MessageError> {
+        let envelope = Envelope::decode(bytes)?;
+        if envelope.recipient().is_some_and(|recipient| recipient != self.device()) {
+            return Err(MessageError::Misdirected);
+        }
+        if envelope.sender == self.device() {
+            return Err(MessageError::Old);
+        }
+        let (sender, room) = (envelope.sender, envelope.room);
+        match envelope.carrier {
+            Carrier::Olm(carrier) => self.handle_olm(sender, room, &carrier, now),
+            Carrier::Megolm { stream, message } => {
+                let stream = StreamRef { publisher: sender, stream };
+                let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
+                let subscription = self.subscriptions.get_mut(&stream);
+                let subscription = subscription.ok_or(MessageError::UnknownStream)?;
+                let taken = subscription.handle_beacon(&mut fx, &message);
+                if taken { Ok(()) } else { Err(MessageError::Content(Kind::Beacon)) }
+            }
+            Carrier::Signed(signed) => self.handle_signed(sender, room, &signed, bytes, now),
+        }
+    }
+
+    fn handle_olm(
+        &mut self,
+        sender: DeviceId,
+        room: RoomId,
+        carrier: &OlmCarrier,
+        now: Timestamp,
+    ) -> Result<(), MessageError> {
+        let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
+        if carrier.stream.publisher == self.identity.device() {
+            let publication = self.publications.get_mut(&carrier.stream.stream);
+            let publication = publication.ok_or(MessageError::UnknownStream)?;
+            in_room(publication.room_keys(), room)?;
+            return Ok(publication.handle_olm(&mut fx, sender, carrier)?);
+        }
+        if carrier.stream.publisher != sender {
+            return Err(MessageError::Misdirected);
+        }
+        let subscription = self.subscriptions.get_mut(&carrier.stream);
+        let subscription = subscription.ok_or(MessageError::UnknownStream)?;
+        in_room(subscription.room_keys(), room)?;
+        let before = subscription.is_confirmed();
+        subscription.handle_olm(&mut fx, carrier)?;
+        if !before && subscription.is_confirmed() {
+            self.retire_older(carrier.stream, now);
+        }
+        Ok(())
+    }
+
+    /// A publisher confirmed a stream: its older ones under the same label are over. An offer
+    /// alone must not do this, it may be replayed.
+    fn retire_older(&mut self, confirmed: StreamRef, now: Timestamp) {
+        let Some(newest) = self.subscriptions.get(&confirmed).map(|s| s.offer().clone()) else {
+            return;
+        };
+        let older: Vec<_> = self
+            .subscriptions
+            .iter()
+            .filter(|(stream, subscription)| {
+                stream.publisher == confirmed.publisher
+                    && **stream != confirmed
+                    && subscription.offer().label == newest.label
+                    && subscription.offer().started < newest.started
+            })
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in older {
+            self.close_subscription(stream, Ended::Replaced, now);
+        }
+    }
+
+    fn close_subscription(&mut self, stream: StreamRef, reason: Ended, now: Timestamp) {
+        let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
+        if let Some(subscription) = self.subscriptions.shift_remove(&stream) {
+            subscription.close(&mut fx);
+        }
+        fx.event(Event::Ended { stream, reason });
+    }
+
+    fn handle_signed(
+        &mut self,
+        sender: DeviceId,
+        room: RoomId,
+        signed: &SignedMessage,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<(), MessageError> {
+        match signed.kind {
+            Kind::StreamOffer => {
+                let offer = self.read_offer(bytes)?;
+                self.offers.note(&offer)?;
+                self.outputs.push_back(Output::Event(Event::Offered(Box::new(offer))));
+                Ok(())
+            }
+            Kind::StreamEnd => {
+                self.member(sender, room, signed)?;
+                let StreamEnd { stream } = read(signed)?;
+                let stream = StreamRef { publisher: sender, stream };
+                let offered = self.offers.forget(stream);
+                let subscribed = self.subscriptions.get(&stream);
+                if let Some(subscription) = subscribed {
+                    in_room(subscription.room_keys(), room)?;
+                } else if !offered {
+                    return Err(MessageError::UnknownStream);
+                }
+                self.close_subscription(stream, Ended::ByPublisher, now);
+                Ok(())
+            }
+            Kind::Subscribe => self.handle_subscribe(sender, room, signed, now),
+            Kind::Unsubscribe => {
+                self.for_us(sender, room, signed)?;
+                let Unsubscribe { stream, sequence } = read(signed)?;
+                let publication = self.publications.get_mut(&stream);
+                let publication = publication.ok_or(MessageError::UnknownStream)?;
+                in_room(publication.room_keys(), room)?;
+                let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
+                publication.handle_unsubscribe(&mut fx, sender, sequence);
+                Ok(())
+            }
+            Kind::StreamKeyWithheld => {
+                self.for_us(sender, room, signed)?;
+                let withheld: StreamKeyWithheld = read(signed)?;
+                let stream = StreamRef { publisher: sender, stream: withheld.stream };
+                let subscription = self.subscriptions.get_mut(&stream);
+                let subscription = subscription.ok_or(MessageError::UnknownStream)?;
+                in_room(subscription.room_keys(), room)?;
+                let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
+                subscription.handle_withheld(&mut fx, &withheld);
+                Ok(())
+            }
+            other => Err(MessageError::Content(other)),
+        }
+    }
+
+    fn handle_subscribe(
+        &mut self,
+        sender: DeviceId,
+        room: RoomId,
+        signed: &SignedMessage,
+        now: Timestamp,
+    ) -> Result<(), MessageError> {
+        self.for_us(sender, room, signed)?;
+        let subscribe: Subscribe = read(signed)?;
+        let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
+        let Some(publication) = self.publications.get_mut(&subscribe.stream) else {
+            let keys = self.rooms.get(&room).ok_or(MessageError::UnknownRoom(room))?;
+            return Err(unknown_stream(&mut fx, keys, sender, &subscribe));
+        };
+        if publication.room_keys().room() != room {
+            publication.refuse(
+                &mut fx,
+                sender,
+                &subscribe,
+                WithheldCode::NotAdmitted,
+                Refusal::WrongRoom,
+            );
+            return Err(MessageError::UnknownRoom(room));
+        }
+        let has_invite = has_proof(publication.room_keys(), sender, room, signed);
+        let fx = &mut fx;
+        publication.handle_subscribe(fx, &mut self.doors, sender, subscribe, has_invite);
+        Ok(())
+    }
+
+    /// Reads an offer and checks who signed it, and that they have the room's invite.
+    pub(super) fn read_offer(&self, bytes: &[u8]) -> Result<Offer, MessageError> {
+        let envelope = Envelope::decode(bytes)?;
+        let (publisher, room) = (envelope.sender, envelope.room);
+        let Carrier::Signed(signed) = envelope.carrier else {
+            return Err(MessageError::Content(Kind::StreamOffer));
+        };
+        if signed.kind != Kind::StreamOffer {
+            return Err(MessageError::Content(signed.kind));
+        }
+        self.member(publisher, room, &signed)?;
+        let content: StreamOffer = read(&signed)?;
+        let stream = StreamRef { publisher, stream: content.stream };
+        Ok(Offer { stream, room, content, bytes: bytes.to_vec() })
+    }
+
+    /// Checks a message to the whole room: of one of our rooms, by somebody with its invite (if
+    /// it has one), signed. The proof first, since it is cheaper.
+    fn member(
+        &self,
+        sender: DeviceId,
+        room: RoomId,
+        signed: &SignedMessage,
+    ) -> Result<(), MessageError> {
+        let keys = self.rooms.get(&room).ok_or(MessageError::UnknownRoom(room))?;
+        if signed.recipient.is_some() {
+            return Err(MessageError::Misdirected);
+        }
+        if keys.has_invite() && !has_proof(keys, sender, room, signed) {
+            return Err(MessageError::NoInvite);
+        }
+        Ok(signed.form(&room).verify(&sender, &signed.signature)?)
+    }
+
+    /// Checks a message to us alone. Whether its sender needs an invite is for the stream's
+    /// admission to say, which also tells our user about those who have none.
+    fn for_us(
+        &self,
+        sender: DeviceId,
+        room: RoomId,
+        signed: &SignedMessage,
+    ) -> Result<(), MessageError> {
+        if signed.recipient != Some(self.device()) {
+            return Err(MessageError::Misdirected);
+        }
+        Ok(signed.form(&room).verify(&sender, &signed.signature)?)
+    }
+}
+
+fn has_proof(keys: &RoomKeys, sender: DeviceId, room: RoomId, signed: &SignedMessage) -> bool {
+    signed.proof.is_some_and(|proof| keys.admits(&sender, &signed.form(&room).to_bytes(), &proof))
+}
+
+fn in_room(keys: &RoomKeys, room: RoomId) -> Result<(), MessageError> {
+    if keys.room() == room { Ok(()) } else { Err(MessageError::UnknownRoom(room)) }
+}
+
+fn read<T: DeserializeOwned>(signed: &SignedMessage) -> Result<T, MessageError> {
+    serde_json::from_slice(&signed.payload).map_err(|_| MessageError::Content(signed.kind))
+}
+
+/// Somebody asks for a stream that is over, perhaps from before we restarted.
+fn unknown_stream(
+    fx: &mut Effects<'_>,
+    keys: &RoomKeys,
+    device: DeviceId,
+    subscribe: &Subscribe,
+) -> MessageError {
+    let withheld = StreamKeyWithheld {
+        stream: subscribe.stream,
+        answers: Answers::OneTimeKey(subscribe.one_time_key),
+        code: WithheldCode::Ended,
+        retry_after_ms: None,
+    };
+    let to = Recipient::Device(device);
+    fx.send_signed(to, keys, Kind::StreamKeyWithheld, &withheld);
+    MessageError::UnknownStream
+}

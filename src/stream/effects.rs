@@ -1,0 +1,104 @@
+use std::{collections::VecDeque, time::Duration};
+
+use rand::{RngExt, rngs::StdRng};
+use serde::Serialize;
+
+use super::{Event, Output, Recipient};
+use crate::{
+    device::{Identity, Pairwise},
+    primitives::{DeviceId, RoomKeys, SigningForm, StreamRef, Timestamp},
+    protocol::{Carrier, Envelope, Kind, OlmMessage, SignedMessage},
+};
+
+/// What a stream may use of the endpoint while it handles one input: who we are, the time,
+/// randomness, and where effects go.
+pub(crate) struct Effects<'a> {
+    pub(crate) identity: &'a Identity,
+    pub(crate) rng: &'a mut StdRng,
+    pub(crate) outputs: &'a mut VecDeque<Output>,
+    pub(crate) now: Timestamp,
+}
+
+impl Effects<'_> {
+    pub(crate) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// A random name for a handover, request or renewal.
+    pub(crate) fn random_id(&mut self) -> u64 {
+        self.rng.random()
+    }
+
+    /// `duration` ± 20 %, so that many subscribers do not ask in step.
+    pub(crate) fn jitter(&mut self, duration: Duration) -> Duration {
+        duration.mul_f64(self.rng.random_range(0.8..1.2))
+    }
+
+    /// Sends an envelope; one that is too large to send is a defect of the caller's limits and
+    /// is dropped like a lost one.
+    pub(crate) fn send(&mut self, to: Recipient, envelope: &Envelope) -> Vec<u8> {
+        let bytes = envelope.encode().unwrap_or_default();
+        if !bytes.is_empty() {
+            self.outputs.push_back(Output::Send { to, bytes: bytes.clone() });
+        }
+        bytes
+    }
+
+    /// Signs a message, with the proof of having the room's invite, and sends it.
+    pub(crate) fn send_signed(
+        &mut self,
+        to: Recipient,
+        keys: &RoomKeys,
+        kind: Kind,
+        message: &impl Serialize,
+    ) -> Vec<u8> {
+        let recipient = match to {
+            Recipient::Device(device) => Some(device),
+            _ => None,
+        };
+        let envelope = self.signed(keys, kind, recipient, message);
+        self.send(to, &envelope)
+    }
+
+    fn signed(
+        &self,
+        keys: &RoomKeys,
+        kind: Kind,
+        recipient: Option<DeviceId>,
+        message: &impl Serialize,
+    ) -> Envelope {
+        // These are our own plain structs; an empty payload would be refused by its reader.
+        let payload = serde_json::to_vec(message).unwrap_or_default();
+        let room = keys.room();
+        let sender = self.identity.device();
+        let form = SigningForm {
+            kind: kind.name(),
+            room: Some(&room),
+            recipient: recipient.as_ref(),
+            payload: &payload,
+        };
+        let signature = self.identity.signer().sign(form);
+        let proof = keys.admission_proof(&sender, &form.to_bytes());
+        let message = SignedMessage { kind, recipient, payload, signature, proof };
+        Envelope { sender, room, carrier: Carrier::Signed(message) }
+    }
+
+    /// Encrypts a message to one device and sends it.
+    pub(crate) fn send_olm(
+        &mut self,
+        olm: &mut Pairwise,
+        keys: &RoomKeys,
+        stream: StreamRef,
+        message: OlmMessage,
+    ) -> Vec<u8> {
+        match olm.seal(self.identity, keys.room(), stream, message) {
+            Ok(envelope) => {
+                let to =
+                    envelope.recipient().map_or(Recipient::Room(keys.room()), Recipient::Device);
+                self.send(to, &envelope)
+            }
+            // A session that cannot encrypt is broken; the subscriber's next `Subscribe` mends it.
+            Err(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+use std::fmt;
+
+use crate::{
+    primitives::{DeviceId, Position, RoomId, StreamId, StreamRef, Timestamp},
+    protocol::{StreamOffer, WithheldCode},
+};
+
+/// What an endpoint wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Carry these bytes there. The channel may lose, repeat, delay and reorder them.
+    Send {
+        /// Where to.
+        to: Recipient,
+        /// An encoded [`Envelope`](crate::protocol::Envelope); opaque to whoever carries it.
+        bytes: Vec<u8>,
+    },
+    /// Tell the application.
+    Event(Event),
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// To one device.
+    Device(DeviceId),
+    /// To everybody in a room.
+    Room(RoomId),
+    /// To everybody in a room, and kept for those who come later; replaces what was kept for
+    /// the same stream.
+    RoomState(RoomId, StreamId),
+    /// To everybody in a room; what was kept for the stream is dropped.
+    EndRoomState(RoomId, StreamId),
+}
+
+/// A stream that somebody offers, checked to be signed by its publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The stream.
+    pub stream: StreamRef,
+    /// The room it is offered in.
+    pub room: RoomId,
+    /// What the publisher says of it.
+    pub content: StreamOffer,
+    /// The message itself, to subscribe with.
+    pub bytes: Vec<u8>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Somebody wants our stream, and admission is [`Ask`](super::Admission::Ask): answer with
+    /// `admit` or `refuse`.
+    JoinRequest {
+        /// Our stream.
+        stream: StreamId,
+        /// Who asks.
+        device: DeviceId,
+        /// What it says of itself. Not verified.
+        claim: String,
+    },
+    /// Somebody wanted our stream and was refused.
+    Refused {
+        /// Our stream.
+        stream: StreamId,
+        /// Who asked.
+        device: DeviceId,
+        /// Why not.
+        reason: Refusal,
+    },
+    /// A device was admitted and sent the key.
+    HolderJoined {
+        /// Our stream.
+        stream: StreamId,
+        /// The new holder.
+        device: DeviceId,
+        /// What it says of itself. Not verified.
+        claim: String,
+        /// The first position it can read.
+        position: Position,
+    },
+    /// A holder confirmed that it has a generation's key.
+    KeyConfirmed {
+        /// Our stream.
+        stream: StreamId,
+        /// The holder.
+        device: DeviceId,
+        /// From where on it can read.
+        position: Position,
+    },
+    /// A holder is no more.
+    HolderLeft {
+        /// Our stream.
+        stream: StreamId,
+        /// The former holder.
+        device: DeviceId,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// Our stream moved to a new step of the same generation.
+    Stepped {
+        /// Our stream.
+        stream: StreamId,
+        /// Where it is now.
+        position: Position,
+    },
+    /// Our stream's encryptors switched to a new generation: from here on nobody who left before
+    /// `since` can read.
+    Rotated {
+        /// Our stream.
+        stream: StreamId,
+        /// Where it is now.
+        position: Position,
+        /// Why.
+        cause: RotationCause,
+        /// When the first of those left for whom this was done.
+        since: Timestamp,
+        /// When the encryptors switched.
+        switched: Timestamp,
+    },
+    /// A stream is offered, or its offer changed.
+    Offered(Box<Offer>),
+    /// A stream that was offered or subscribed to is over.
+    Ended {
+        /// The stream.
+        stream: StreamRef,
+        /// Why.
+        reason: Ended,
+    },
+    /// The publisher of a subscribed stream lost its connection, or so the service says. Media
+    /// may go on; so does the subscription.
+    PublisherGone {
+        /// The stream.
+        stream: StreamRef,
+    },
+    /// It is back.
+    PublisherBack {
+        /// The stream.
+        stream: StreamRef,
+    },
+    /// A key of a subscribed stream arrived. The first one makes the subscription live.
+    KeyReceived {
+        /// The stream.
+        stream: StreamRef,
+        /// From where on it can be read.
+        position: Position,
+    },
+    /// A subscribed stream's publisher announced a new step.
+    Advanced {
+        /// The stream.
+        stream: StreamRef,
+        /// Where it is now.
+        position: Position,
+    },
+    /// The publisher gives no key.
+    Withheld {
+        /// The stream.
+        stream: StreamRef,
+        /// Why.
+        code: WithheldCode,
+        /// Whether the subscription goes on and asks again by itself.
+        retrying: bool,
+    },
+    /// The publisher has not confirmed for 60 s that this device still belongs: nothing is
+    /// decrypted until it does.
+    Stalled {
+        /// The stream.
+        stream: StreamRef,
+    },
+    /// A stalled subscription is live again.
+    Resumed {
+        /// The stream.
+        stream: StreamRef,
+    },
+}
+
+/// Why a device was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It could not prove that it has the room's invite.
+    NoInvite,
+    /// It asked from another room than the stream's.
+    WrongRoom,
+    /// It is on no list, or the application refused it.
+    NotAdmitted,
+    /// It is blocked.
+    Blocked,
+    /// The room was closed by a removal, and the device was not admitted before.
+    Closed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoInvite => "it could not prove that it has this room's invite",
+            Self::WrongRoom => "it asked from another room",
+            Self::NotAdmitted => "it was not admitted",
+            Self::Blocked => "it is blocked",
+            Self::Closed => "the room is closed since somebody was removed; make a new invite",
+        })
+    }
+}
+
+/// Why a holder left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LeaveReason {
+    /// It said so.
+    Unsubscribed,
+    /// We removed it.
+    Kicked,
+    /// It vanished and did not come back within 5 s.
+    Gone,
+    /// It did not renew its lease for 60 s.
+    LeaseExpired,
+}
+
+impl fmt::Display for LeaveReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsubscribed => "unsubscribed",
+            Self::Kicked => "kicked",
+            Self::Gone => "vanished",
+            Self::LeaseExpired => "lease expired",
+        })
+    }
+}
+
+/// Why a new generation was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RotationCause {
+    /// Somebody left.
+    Leave,
+    /// Somebody was removed.
+    Kick,
+    /// The session was old, or out of steps.
+    Periodic,
+}
+
+/// Why a stream is over for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The publisher ended it.
+    ByPublisher,
+    /// The publisher started again and offers a newer stream under the same label.
+    Replaced,
+}
+
+/// One holder of a stream, as its publisher sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderState {
+    /// The device.
+    pub device: DeviceId,
+    /// What it says of itself. Not verified.
+    pub claim: String,
+    /// The position it confirmed to hold, if it has.
+    pub confirmed: Option<Position>,
+}

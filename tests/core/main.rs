@@ -1,0 +1,11 @@
+//! The stream-key protocol on a virtual clock: real endpoints, real keys, real frames, and a
+//! network that can lose, repeat and reorder. Needs no engine and no socket.
+
+mod admission;
+mod attacks;
+mod delivery;
+mod houses;
+mod joins;
+mod leaves;
+mod network;
+mod restarts;
