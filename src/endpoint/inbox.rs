@@ -179,9 +179,9 @@ impl Endpoint {
             return Err(MessageError::UnknownRoom(room));
         }
         let has_invite = has_proof(publication.room_keys(), sender, room, signed);
-        let fx = &mut fx;
-        publication.handle_subscribe(fx, &mut self.doors, sender, subscribe, has_invite);
-        Ok(())
+        let doors = &mut self.doors;
+        let news = publication.handle_subscribe(&mut fx, doors, sender, subscribe, has_invite);
+        if news { Ok(()) } else { Err(MessageError::Old) }
     }
 
     /// Reads an offer and checks who signed it, and that they have the room's invite.

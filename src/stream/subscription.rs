@@ -175,6 +175,7 @@ impl Subscription {
 
     /// A new `Subscribe` with a new one-time key: what mends a broken session as well.
     fn subscribe_anew(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
+        self.asking.next = Some(Next::Anew(fx.now + Duration::from_secs(1)));
         let Some(one_time_key) = fx.identity.one_time_key() else { return };
         fx.identity.forget_one_time_key(self.asking.one_time_key);
         self.asking.one_time_key = one_time_key;

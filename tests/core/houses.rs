@@ -23,13 +23,18 @@ const FLOORS: &[(&str, u8)] = &[
 const ABOVE_THE_WALL: &[&str] =
     &["tokio", "webrtc", "axum", "std::net", "std::fs", "SystemTime::now", "Instant::now"];
 
+/// Files that are compiled for tests only.
+const TEST_FILES: &[&str] = &["vectors.rs", "tests.rs", "snapshots.rs"];
+
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !TEST_FILES.iter().any(|name| path.ends_with(name))
+        {
             found.push(path);
         }
     }

@@ -155,7 +155,10 @@ impl Network {
     /// Lets `ms` milliseconds pass, one at a time where something happens.
     pub(crate) fn run(&mut self, ms: u64) {
         let end = self.now + ms;
+        let mut idle = 0;
         while let Some(at) = self.next_event().filter(|at| *at <= end) {
+            idle = if at > self.now { 0 } else { idle + 1 };
+            assert!(idle < 10_000, "a timer is due for ever");
             self.now = self.now.max(at);
             while let Some(entry) = self.in_flight.first_entry().filter(|e| e.key().0 <= self.now) {
                 let (_, to, bytes) = entry.remove();

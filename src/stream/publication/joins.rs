@@ -19,6 +19,7 @@ const MAX_ASKING: usize = 256;
 
 impl Publication {
     /// A signed `Subscribe` in this stream's room. `has_invite`: it carried a valid proof.
+    /// False if it is old news.
     pub(crate) fn handle_subscribe(
         &mut self,
         fx: &mut Effects<'_>,
@@ -26,9 +27,11 @@ impl Publication {
         device: DeviceId,
         subscribe: Subscribe,
         has_invite: bool,
-    ) {
+    ) -> bool {
+        let verdict = self.admission.judge(device, has_invite);
         if let Some(holder) = self.holders.get(&device)
             && holder.one_time_key == subscribe.one_time_key
+            && !matches!(verdict, Verdict::Refuse(_))
         {
             // The same question again: its answer was lost, or is still to come. The answer is
             // the same bytes, so that a repeated question gives away nothing new.
@@ -37,19 +40,20 @@ impl Publication {
                 let to = Recipient::Device(device);
                 fx.outputs.push_back(crate::stream::Output::Send { to, bytes });
             }
-            return;
+            return true;
         }
         if !self.is_news(device, subscribe.sequence) {
-            return;
+            return false;
         }
         if let Err(code) = doors.check(self.keys.room(), device) {
             let reason = match code {
                 WithheldCode::Blocked => Refusal::Blocked,
                 _ => Refusal::Closed,
             };
-            return self.refuse(fx, device, &subscribe, code, reason);
+            self.refuse(fx, device, &subscribe, code, reason);
+            return true;
         }
-        match self.admission.judge(device, has_invite) {
+        match verdict {
             Verdict::Admit => self.let_in(fx, doors, device, subscribe),
             Verdict::Refuse(reason) => {
                 self.refuse(fx, device, &subscribe, WithheldCode::NotAdmitted, reason);
@@ -66,6 +70,7 @@ impl Publication {
                 }
             }
         }
+        true
     }
 
     /// The application admits a device that asked. False if it did not ask.

@@ -193,10 +193,11 @@ impl Publication {
                 .filter_map(|which| holder.retry_at(which))
                 .chain([holder.expires().0])
         });
-        [self.step_at, self.session_expires]
+        // An old session's end is due until a rotation, under way already, has replaced it.
+        let rotation = self.rotation.as_ref().map_or(self.session_expires, Rotation::poll_timeout);
+        [self.step_at, rotation]
             .into_iter()
             .chain(self.join_at)
-            .chain(self.rotation.as_ref().map(Rotation::poll_timeout))
             .chain(holders)
             .min()
             .unwrap_or(self.step_at)
