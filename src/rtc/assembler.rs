@@ -8,9 +8,6 @@
 //!
 //! No I/O and no clock: the caller passes the time and polls for frames.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
@@ -331,3 +328,6 @@ fn vp8_descriptor(payload: &[u8]) -> Option<(bool, usize)> {
     // S = 1 and PID = 0: the first byte is a frame's first.
     (payload.len() > length).then_some((required & 0x17 == 0x10, length))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,6 @@
 //!   frames were given up, and after held frames were opened late without one among them. At
 //!   most one request in 500 ms; unanswered ones are repeated, ever more rarely.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     collections::VecDeque,
     time::{Duration, Instant, SystemTime},
@@ -281,3 +278,6 @@ impl Clock {
         self.wall + now.saturating_duration_since(self.start)
     }
 }
+
+#[cfg(test)]
+mod tests;

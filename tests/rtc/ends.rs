@@ -8,9 +8,8 @@ use crate::{PATIENCE, eventually, publish, relay, subscribe};
 
 async fn over(connection: &Connection) -> ConnectionState {
     let mut state = connection.state();
-    let over = tokio::time::timeout(PATIENCE, state.wait_for(|state| state.is_over()));
-    let over = *over.await.expect("it ends in time").unwrap();
-    over
+    let over = async { state.wait_for(|state| state.is_over()).await.map(|state| *state) };
+    tokio::time::timeout(PATIENCE, over).await.expect("it ends in time").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,6 +27,8 @@ async fn a_publisher_that_closes_ends_the_stream_for_its_subscribers() {
     let mut state = publisher.state();
     publisher.close().await;
     assert_eq!(*state.borrow_and_update(), ConnectionState::Closed);
+    // It has told the relay: the name is free at once.
+    let _again = publish(&relay, "camera").await;
     assert_eq!(over(&subscriber).await, ConnectionState::Closed);
     let rest = async { while receiver.next().await.is_some() {} };
     tokio::time::timeout(PATIENCE, rest).await.expect("the receiver ends, too");
