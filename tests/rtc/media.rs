@@ -16,7 +16,9 @@ use olmcast::{
 };
 use olmcast_relay::{Kind, Recording};
 
-use crate::{PATIENCE, decryptor, eventually, publish, relay, secret, subscribe};
+use crate::{
+    PATIENCE, decryptor, eventually, lossy::LossyNetwork, publish, relay, secret, subscribe,
+};
 
 const VIDEO_FRAMES: u32 = 60;
 const AUDIO_FRAMES: u32 = 100;
@@ -219,4 +221,54 @@ async fn a_frame_that_cannot_be_encrypted_is_not_sent_at_all() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(relay.stats("camera").unwrap().packets, before);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_bad_network_lost_packets_come_again_and_no_frame_is_altered() {
+    let relay = relay().await;
+    let network = LossyNetwork::new(relay.local_addr(), 20).await;
+    let (_publisher, [mut video, _audio]) = publish(&relay, "camera").await;
+    let url = format!("http://{}/whep/camera", network.address);
+    let (_subscriber, mut receivers) =
+        connect_subscriber(&url, [decryptor(Codec::Vp8)]).await.unwrap();
+    let mut receiver = receivers.remove(0);
+    get_going(&mut video, &[&receiver]).await;
+
+    let send = async {
+        for index in 0..=200 {
+            let timestamp = FIRST_TIMESTAMP + index * 3_000;
+            video.send(&video_frame(index), timestamp).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Key frames until the end has arrived: the last packets may be lost as well.
+        loop {
+            video.send(&video_frame(0), u32::MAX).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let receive = async {
+        let (mut indices, mut after_loss) = (Vec::new(), 0);
+        loop {
+            let frame = next(&mut receiver).await;
+            after_loss += u32::from(frame.after_loss);
+            if frame.rtp_timestamp == u32::MAX {
+                return (indices, after_loss);
+            }
+            if frame.rtp_timestamp >= FIRST_TIMESTAMP {
+                let index = (frame.rtp_timestamp - FIRST_TIMESTAMP) / 3_000;
+                assert!(frame.data == video_frame(index), "frame {index} is altered");
+                indices.push(index);
+            }
+        }
+    };
+    let (indices, after_loss) = tokio::select! {
+        received = receive => received,
+        () = send => return,
+    };
+    assert!(indices.is_sorted(), "out of order: {indices:?}");
+    // About 28 of 560 packets are dropped; without retransmission each would cost a frame.
+    let missing = 201 - indices.len();
+    assert!(missing <= 10, "{missing} of 201 frames are missing");
+    assert!(missing == 0 || after_loss > 0, "{missing} frames are missing, and nothing says so");
+    assert!(network.dropped() >= 10, "only {} packets were dropped", network.dropped());
 }
