@@ -1,3 +1,346 @@
-//! client
+//! Floor 7: an [`Endpoint`] with batteries: a
+//! task, a clock and a connection to the key service.
+//!
+//! ```no_run
+//! use olmcast::{
+//!     client::Client,
+//!     device::Identity,
+//!     endpoint::Publish,
+//!     primitives::{Codec, Invite},
+//! };
+//!
+//! # async fn run(link: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let invite: Invite = link.parse()?;
+//! let client = Client::connect(&invite, Identity::generate()).await?;
+//! let camera = Publish::new("camera").track(Codec::Vp8).track(Codec::Opus).with_invite();
+//! let publication = client.publish(camera).await?;
+//! for encryptor in publication.encryptors() {
+//!     // Give it to an `rtc::EncryptedSender`, or call `encrypt_into` before your own packetizer.
+//! }
+//!
+//! let subscription = client.subscribe("screen").await?;
+//! let decryptors = subscription.decryptors().await?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod connection;
+
+mod clock;
+mod driver;
+mod handles;
+mod room;
+
+use std::{fmt, time::Duration};
+
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    time::timeout,
+};
+
+pub use handles::{Publication, Subscription};
+pub use room::RoomView;
+
+use self::{
+    clock::Clock,
+    connection::{Connection, DownReason},
+    driver::{Call, Driver},
+};
+use crate::{
+    device::Identity,
+    endpoint::{Endpoint, EndpointError, Event, Hoard, Offer, Publish},
+    primitives::{DeviceId, Invite, InviteError, RoomId, StreamRef, Timestamp},
+    protocol::{WithheldCode, service::RefusalCode},
+};
+
+/// How long the first connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Calls and events that may wait.
+const CALLS: usize = 256;
+const EVENTS: usize = 1024;
+/// How long the driver sleeps if nothing at all is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Why a client could not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The key service cannot be reached, or did not accept this device.
+    #[error("{0}")]
+    Service(DownReason),
+    /// The key service did not let this device into the room.
+    #[error("the key service did not open the room: {0}")]
+    Refused(RefusalCode),
+    /// The key service did not answer in time.
+    #[error("the key service did not answer within {0:?}; check the address")]
+    Timeout(Duration),
+    /// The invite is unusable.
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    /// The endpoint refused.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The publisher gave no key.
+    #[error("no key for this stream: {0}")]
+    Withheld(WithheldCode),
+    /// The stream is over.
+    #[error("the stream has ended")]
+    StreamEnded,
+    /// The client's connection ended for good: the device connected from elsewhere.
+    #[error("the client has ended; this device may have connected from elsewhere")]
+    Ended,
+}
+
+/// What a client's user may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// Connected to the key service.
+    ServiceUp,
+    /// Not connected to the key service; it is tried again. Media goes on.
+    ServiceDown(DownReason),
+    /// In the room: its offers are known now.
+    Entered,
+    /// The key service refused something for good.
+    ServiceRefused(RefusalCode),
+    /// Something happened to a stream.
+    Stream(Event),
+}
+
+/// A device in a room, connected to its key service. Clones are handles of the same client; it
+/// ends with the last of them.
+#[derive(Clone)]
+pub struct Client {
+    device: DeviceId,
+    room_id: RoomId,
+    name: String,
+    calls: mpsc::Sender<Call>,
+    events: broadcast::Sender<ClientEvent>,
+    room: watch::Receiver<RoomView>,
+    clock: Clock,
+}
+
+impl Client {
+    /// Connects to the invite's key service and enters its room. Later interruptions are mended
+    /// by the client itself. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClientError::Service`], [`ClientError::Refused`] or [`ClientError::Timeout`] if the
+    /// room cannot be entered now; [`ClientError::Invite`], [`ClientError::Endpoint`].
+    pub async fn connect(invite: &Invite, identity: Identity) -> Result<Self, ClientError> {
+        let door = invite.door_key()?;
+        let mut endpoint = Endpoint::new(identity)?;
+        endpoint.enter(invite.room_keys());
+        let (device, signer) = (endpoint.device(), endpoint.signer());
+        let sign = move |bytes: &[u8]| signer.sign_bytes(bytes);
+        let rooms = vec![(invite.room(), door)];
+        let connection = Connection::open(invite.host(), device, sign, rooms);
+        let (calls, received) = mpsc::channel(CALLS);
+        let (events, mut first) = broadcast::channel(EVENTS);
+        let (room_in, room) = watch::channel(RoomView::default());
+        let clock = Clock::start();
+        let driver = Driver {
+            endpoint,
+            handle: connection.handle(),
+            connection,
+            calls: received,
+            events: events.clone(),
+            room: room_in,
+            clock,
+        };
+        // The task ends with the last handle, whose sender of calls it waits for.
+        tokio::spawn(driver.run());
+        let client = Self {
+            device,
+            room_id: invite.room(),
+            name: String::new(),
+            calls,
+            events,
+            room,
+            clock,
+        };
+        let entered = async {
+            loop {
+                match next_event(&mut first).await? {
+                    ClientEvent::Entered => return Ok(()),
+                    ClientEvent::ServiceDown(reason) => return Err(ClientError::Service(reason)),
+                    ClientEvent::ServiceRefused(code) => return Err(ClientError::Refused(code)),
+                    _ => {}
+                }
+            }
+        };
+        timeout(CONNECT, entered).await.map_err(|_| ClientError::Timeout(CONNECT))??;
+        Ok(client)
+    }
+
+    /// Shows this name to publishers that are asked for a key. They take it as a claim.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// The time as the client's endpoint sees it, for decryptors that are used directly.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<ClientEvent> {
+        self.events.subscribe()
+    }
+
+    /// The room, now and whenever it changes.
+    pub fn room(&self) -> watch::Receiver<RoomView> {
+        self.room.clone()
+    }
+
+    /// Starts a stream in the room.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    pub async fn publish(&self, publish: Publish) -> Result<Publication, ClientError> {
+        let room = self.room_id;
+        let (stream, tracks) = self
+            .call(move |endpoint, now| {
+                let stream = endpoint.publish(room, publish, now)?;
+                let offered = endpoint.tracks(stream).to_vec();
+                let tracks = offered.into_iter().filter_map(|track| {
+                    let encryptor = endpoint.encryptor(stream, track.id)?;
+                    Some((track, encryptor))
+                });
+                Ok::<_, EndpointError>((stream, tracks.collect()))
+            })
+            .await??;
+        let stream = StreamRef { publisher: self.device, stream };
+        Ok(Publication { client: self.clone(), stream, tracks })
+    }
+
+    /// Waits for a stream with this label, by this publisher if one is named, and returns the
+    /// newest. A label is a claim: whoever has the invite can offer a stream under any label.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn find(
+        &self,
+        label: &str,
+        publisher: Option<DeviceId>,
+    ) -> Result<Offer, ClientError> {
+        let mut room = self.room.clone();
+        let found = room.wait_for(|room| room.newest(label, publisher).is_some()).await;
+        let room = found.map_err(|_| ClientError::Ended)?;
+        room.newest(label, publisher).cloned().ok_or(ClientError::StreamEnded)
+    }
+
+    /// Waits for a stream with this label, and for its key.
+    ///
+    /// # Errors
+    /// As [`subscribe_to`](Self::subscribe_to). A stream that ends while its key is awaited is
+    /// no error; the next one is waited for.
+    pub async fn subscribe(&self, label: &str) -> Result<Subscription, ClientError> {
+        loop {
+            let offer = self.find(label, None).await?;
+            match self.subscribe_to(offer).await {
+                Err(ClientError::StreamEnded) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Asks for the key of a stream and waits until it is here.
+    ///
+    /// # Errors
+    /// [`ClientError::Withheld`] if the publisher refuses, [`ClientError::StreamEnded`] if the
+    /// stream ends or its publisher goes before that, [`ClientError::Endpoint`],
+    /// [`ClientError::Ended`].
+    pub async fn subscribe_to(&self, offer: Offer) -> Result<Subscription, ClientError> {
+        let mut events = self.events.subscribe();
+        let (bytes, name) = (offer.bytes.clone(), self.name.clone());
+        let stream =
+            self.call(move |endpoint, now| endpoint.subscribe(&bytes, &name, now)).await??;
+        let subscription =
+            Subscription { client: self.clone(), offer, events: self.events.subscribe() };
+        let mut room = self.room.clone();
+        let mut known = room.borrow_and_update().is_offered(stream);
+        loop {
+            tokio::select! {
+                event = next_event(&mut events) => match event? {
+                    ClientEvent::Stream(event) if handles::subject(&event) == Some(stream) => {
+                        match event {
+                            Event::KeyReceived { .. } => return Ok(subscription),
+                            Event::Withheld { code, retrying: false, .. } => {
+                                return Err(ClientError::Withheld(code));
+                            }
+                            Event::Ended { .. } => return Err(ClientError::StreamEnded),
+                            _ => {}
+                        }
+                    }
+                    _ => {}
+                },
+                changed = room.changed() => {
+                    changed.map_err(|_| ClientError::Ended)?;
+                    let offered = room.borrow_and_update().is_offered(stream);
+                    // An offer that came by another way than the room says nothing by its lack.
+                    if known && !offered {
+                        return Err(ClientError::StreamEnded);
+                    }
+                    known |= offered;
+                }
+            }
+        }
+    }
+
+    /// Makes this client keep every key that its later subscriptions are sent, as a dishonest
+    /// one would. For tests and demonstrations: see
+    /// [`Endpoint::hoard_keys`](crate::endpoint::Endpoint::hoard_keys).
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn hoard_keys(&self) -> Result<Hoard, ClientError> {
+        self.call(|endpoint, _| endpoint.hoard_keys()).await
+    }
+
+    /// Runs something on the endpoint.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Endpoint, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let (answer, answered) = oneshot::channel();
+        let call: Call = Box::new(move |endpoint, now| {
+            // Nobody waits any more if the caller's future was dropped.
+            let _ = answer.send(call(endpoint, now));
+        });
+        self.calls.send(call).await.map_err(|_| ClientError::Ended)?;
+        answered.await.map_err(|_| ClientError::Ended)
+    }
+
+    /// The same without waiting, for handles that are dropped. Lost if too much waits already;
+    /// the lease takes care of that.
+    fn cast(&self, call: impl FnOnce(&mut Endpoint, Timestamp) + Send + 'static) {
+        let _ = self.calls.try_send(Box::new(call));
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+/// The next event; those that were not fetched in time are skipped.
+async fn next_event(
+    events: &mut broadcast::Receiver<ClientEvent>,
+) -> Result<ClientEvent, ClientError> {
+    loop {
+        match events.recv().await {
+            Ok(event) => return Ok(event),
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return Err(ClientError::Ended),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+use std::fmt;
+
+use super::{Client, ClientError};
+use crate::{
+    endpoint::{Event, HolderState, Offer},
+    media::{FrameDecryptor, FrameEncryptor},
+    primitives::{DeviceId, Position, StreamId, StreamRef},
+    protocol::TrackOffer,
+};
+
+/// A stream that this client publishes. Dropping it ends the stream.
+pub struct Publication {
+    pub(super) client: Client,
+    pub(super) stream: StreamRef,
+    pub(super) tracks: Vec<(TrackOffer, FrameEncryptor)>,
+}
+
+impl Publication {
+    /// The stream.
+    pub fn stream(&self) -> StreamRef {
+        self.stream
+    }
+
+    /// The encryptors of its tracks, in the order in which the tracks were added.
+    pub fn encryptors(&self) -> impl Iterator<Item = FrameEncryptor> {
+        self.tracks.iter().map(|(_, encryptor)| encryptor.clone())
+    }
+
+    /// Who holds the key.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn holders(&self) -> Result<Vec<HolderState>, ClientError> {
+        let stream = self.id();
+        self.client.call(move |endpoint, _| endpoint.holders(stream)).await
+    }
+
+    /// Where the stream's key is.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn position(&self) -> Result<Option<Position>, ClientError> {
+        let stream = self.id();
+        self.client.call(move |endpoint, _| endpoint.position(stream)).await
+    }
+
+    /// Kicks a device: see [`Endpoint::kick`](crate::endpoint::Endpoint::kick).
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    pub async fn kick(&self, device: DeviceId) -> Result<(), ClientError> {
+        let stream = self.id();
+        Ok(self.client.call(move |endpoint, now| endpoint.kick(stream, device, now)).await??)
+    }
+
+    /// Admits a device that asked ([`Event::JoinRequest`]).
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    pub async fn admit(&self, device: DeviceId) -> Result<(), ClientError> {
+        let stream = self.id();
+        Ok(self.client.call(move |endpoint, now| endpoint.admit(stream, device, now)).await??)
+    }
+
+    /// Refuses a device that asked ([`Event::JoinRequest`]).
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    pub async fn refuse(&self, device: DeviceId) -> Result<(), ClientError> {
+        let stream = self.id();
+        Ok(self.client.call(move |endpoint, now| endpoint.refuse(stream, device, now)).await??)
+    }
+
+    /// Ends the stream and waits until that is done here; the service is told next.
+    pub async fn end(self) {
+        let stream = self.id();
+        // It fails only if the stream is over already.
+        let _ = self.client.call(move |endpoint, now| endpoint.end(stream, now)).await;
+    }
+
+    fn id(&self) -> StreamId {
+        self.stream.stream
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        let stream = self.id();
+        self.client.cast(move |endpoint, now| {
+            // An error says that `end` was called.
+            let _ = endpoint.end(stream, now);
+        });
+    }
+}
+
+impl fmt::Debug for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publication").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+/// A stream that this client receives. Dropping it unsubscribes.
+pub struct Subscription {
+    pub(super) client: Client,
+    pub(super) offer: Offer,
+    pub(super) events: tokio::sync::broadcast::Receiver<super::ClientEvent>,
+}
+
+impl Subscription {
+    /// The stream.
+    pub fn stream(&self) -> StreamRef {
+        self.offer.stream
+    }
+
+    /// What the publisher says of it: tracks, label and where the media is.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// New decryptors for all tracks, in the order of the offer.
+    ///
+    /// # Errors
+    /// [`ClientError::StreamEnded`] once the subscription is over, [`ClientError::Ended`].
+    pub async fn decryptors(&self) -> Result<Vec<FrameDecryptor>, ClientError> {
+        let stream = self.stream();
+        let tracks: Vec<_> = self.offer.content.tracks.iter().map(|track| track.id).collect();
+        let decryptors = self.client.call(move |endpoint, _| {
+            tracks
+                .into_iter()
+                .map(|track| endpoint.decryptor(stream, track))
+                .collect::<Option<Vec<_>>>()
+        });
+        decryptors.await?.ok_or(ClientError::StreamEnded)
+    }
+
+    /// What happens to this stream next, with its subscription: a key, a new step, a stall, its
+    /// end. Events that were not fetched in time are skipped.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn event(&mut self) -> Result<Event, ClientError> {
+        loop {
+            let event = super::next_event(&mut self.events).await?;
+            if let super::ClientEvent::Stream(event) = event
+                && subject(&event) == Some(self.offer.stream)
+            {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Leaves the stream and waits until that is done here; the publisher is told next.
+    pub async fn leave(self) {
+        let stream = self.stream();
+        // It fails only if the subscription is over already.
+        let _ = self.client.call(move |endpoint, now| endpoint.unsubscribe(stream, now)).await;
+    }
+}
+
+/// The subscribed stream that an event is about.
+pub(super) fn subject(event: &Event) -> Option<StreamRef> {
+    match event {
+        Event::Ended { stream, .. }
+        | Event::PublisherGone { stream }
+        | Event::PublisherBack { stream }
+        | Event::KeyReceived { stream, .. }
+        | Event::Advanced { stream, .. }
+        | Event::Withheld { stream, .. }
+        | Event::Stalled { stream }
+        | Event::Resumed { stream } => Some(*stream),
+        _ => None,
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let stream = self.stream();
+        self.client.cast(move |endpoint, now| {
+            // An error says that `leave` was called.
+            let _ = endpoint.unsubscribe(stream, now);
+        });
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("stream", &self.stream()).finish_non_exhaustive()
+    }
+}
