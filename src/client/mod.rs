@@ -259,12 +259,12 @@ impl Client {
     /// stream ends or its publisher goes before that, [`ClientError::Endpoint`],
     /// [`ClientError::Ended`].
     pub async fn subscribe_to(&self, offer: Offer) -> Result<Subscription, ClientError> {
-        let mut events = self.events.subscribe();
+        // Both before the question is asked, so that no answer is missed.
+        let (mut events, later_events) = (self.events.subscribe(), self.events.subscribe());
         let (bytes, name) = (offer.bytes.clone(), self.name.clone());
         let stream =
             self.call(move |endpoint, now| endpoint.subscribe(&bytes, &name, now)).await??;
-        let subscription =
-            Subscription { client: self.clone(), offer, events: self.events.subscribe() };
+        let subscription = Subscription { client: self.clone(), offer, events: later_events };
         let mut room = self.room.clone();
         let mut known = room.borrow_and_update().is_offered(stream);
         loop {

@@ -1,1 +1,70 @@
-fn main(){}
+//! The `olmcast` command: a key service, a relay, a publisher and a subscriber, and a demo that
+//! runs them all in one process.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
+
+mod address;
+mod demo;
+mod media;
+mod publish;
+mod receive;
+mod relay;
+mod room;
+mod serve;
+mod subscribe;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// End-to-end encrypted live streams: one key per stream, led by its publisher.
+///
+/// The key service and the relay carry a stream, and can neither watch it nor decide who may.
+/// See it work:
+///
+///   olmcast demo
+///
+/// The same with a process for each part, in five terminals:
+///
+///   olmcast serve
+///   olmcast relay
+///   olmcast room new                      (prints an invite link; quote it, it has a #)
+///   olmcast publish --room 'LINK' --video video.ivf --audio audio.ogg
+///   olmcast subscribe --room 'LINK' --stream camera --out recordings
+#[derive(Parser)]
+#[command(version, verbatim_doc_comment)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show all of it in one process: who can watch a stream, and who cannot
+    Demo(demo::Arguments),
+    /// Run a key service, which carries the messages between devices
+    Serve(serve::Arguments),
+    /// Run a relay, which forwards encrypted media (WHIP and WHEP)
+    Relay(relay::Arguments),
+    /// Make rooms
+    Room(room::Arguments),
+    /// Publish a stream from files
+    Publish(publish::Arguments),
+    /// Receive a stream, and record it
+    Subscribe(subscribe::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    // Standard output is for results; what is told on the way goes to standard error.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,webrtc=error,rtc=error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match arguments.command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Relay(arguments) => relay::run(arguments).await,
+        Command::Room(arguments) => room::run(&arguments),
+        Command::Publish(arguments) => publish::run(arguments).await,
+        Command::Subscribe(arguments) => subscribe::run(arguments).await,
+    }
+}

@@ -1,0 +1,293 @@
+//! `olmcast publish`.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use olmcast::{
+    client::{Client, ClientEvent, Publication},
+    device::Identity,
+    endpoint::{Admission, Event, Publish, RotationCause},
+    primitives::{Codec, DeviceId, Invite},
+    rtc::{ConnectionState, EncryptedSender, connect_publisher},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines, Stdin},
+    sync::broadcast::error::RecvError,
+    time::sleep,
+};
+
+use crate::media::{AudioFile, Progress, VideoFile, play};
+
+/// How long to wait before the relay is tried again.
+const RELAY_AGAIN: Duration = Duration::from_secs(1);
+
+const COMMANDS: &str = "holders · kick DEVICE · admit DEVICE · refuse DEVICE · end \
+                        (DEVICE: the first characters of its id, or its name)";
+
+/// Publish a stream from files, played over and over in real time.
+///
+/// While it runs, it takes commands, a line each: holders, kick DEVICE, admit DEVICE,
+/// refuse DEVICE, end. A kicked device is locked out within a second, and the room is closed to
+/// devices that were not admitted before.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// The room's invite link, in quotes, since it has a #
+    #[arg(long, env = "OLMCAST_ROOM", hide_env_values = true, value_name = "LINK")]
+    room: String,
+    /// A VP8 file (IVF)
+    #[arg(long, value_name = "FILE.ivf", required_unless_present = "audio")]
+    video: Option<PathBuf>,
+    /// An Opus file (OGG)
+    #[arg(long, value_name = "FILE.ogg")]
+    audio: Option<PathBuf>,
+    /// The name of the stream, as people in the room see it
+    #[arg(long, default_value = "camera")]
+    stream: String,
+    /// The relay that forwards the stream
+    #[arg(long, default_value = crate::address::RELAY_URL, env = "OLMCAST_RELAY", value_name = "URL")]
+    relay: String,
+    /// Who is admitted: invite (whoever has the link), ask (you answer for each device), or a
+    /// file with a device id on each line
+    #[arg(long, default_value = "invite", value_name = "invite|ask|FILE")]
+    admit: String,
+}
+
+/// The files of a stream.
+pub(crate) struct Media {
+    pub(crate) video: Option<VideoFile>,
+    pub(crate) audio: Option<AudioFile>,
+}
+
+impl Media {
+    fn read(arguments: &Arguments) -> anyhow::Result<Self> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let name = |path: &PathBuf| format!("cannot play {}", path.display());
+        Ok(Self {
+            video: arguments
+                .video
+                .as_ref()
+                .map(|path| VideoFile::parse(&read(path)?).with_context(|| name(path)))
+                .transpose()?,
+            audio: arguments
+                .audio
+                .as_ref()
+                .map(|path| AudioFile::parse(&read(path)?).with_context(|| name(path)))
+                .transpose()?,
+        })
+    }
+
+    /// Adds the tracks, in the order in which [`Media::play`] expects their senders.
+    pub(crate) fn offer(&self, mut publish: Publish) -> Publish {
+        if self.video.is_some() {
+            publish = publish.track(Codec::Vp8);
+        }
+        if self.audio.is_some() {
+            publish = publish.track(Codec::Opus);
+        }
+        publish
+    }
+
+    /// Plays over these senders until the connection fails, and says why.
+    pub(crate) async fn play(
+        &self,
+        mut senders: Vec<EncryptedSender>,
+        client: &Client,
+        told: impl FnMut(Progress),
+    ) -> String {
+        let mut senders = senders.iter_mut();
+        let video = self.video.as_ref().and_then(|file| Some((senders.next()?, file)));
+        let audio = self.audio.as_ref().and_then(|file| Some((senders.next()?, file)));
+        match play(video, audio, || client.now(), told).await {
+            Ok(()) => "the files have ended".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+fn admission(choice: &str) -> anyhow::Result<Admission> {
+    Ok(match choice {
+        "invite" => Admission::Invite,
+        "ask" => Admission::Ask,
+        file => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("--admit takes invite, ask or a file; no file {file}"))?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let devices: Result<BTreeSet<_>, _> = lines.map(str::parse::<DeviceId>).collect();
+            let devices =
+                devices.with_context(|| format!("{file} has a line that is no device id"))?;
+            ensure!(!devices.is_empty(), "{file} names no device: nobody could watch");
+            Admission::AllowList(devices)
+        }
+    })
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let invite: Invite = arguments.room.parse().context("--room")?;
+    let media = Media::read(&arguments)?;
+    let admission = admission(&arguments.admit)?;
+    let client = Client::connect(&invite, Identity::generate()).await?;
+    let (whip, whep) = crate::address::at_relay(&arguments.relay)?;
+    let publish = Publish::new(&arguments.stream).media(whep).admission(admission);
+    let mut events = client.events();
+    let publication = client.publish(media.offer(publish)).await?;
+    eprintln!("this device is {}", client.device());
+    eprintln!("publishing «{}»; commands: {COMMANDS}", arguments.stream);
+
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    let mut typing = true;
+    {
+        let send = send(&media, &publication, &client, &whip);
+        tokio::pin!(send);
+        loop {
+            tokio::select! {
+                error = &mut send => return error,
+                _ = tokio::signal::ctrl_c() => break,
+                event = events.recv() => match event {
+                    Ok(event) => show(&event),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
+                },
+                line = next_line(&mut input), if typing => match line {
+                    Some(line) => match obey(&publication, &line).await {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(error) => eprintln!("{error:#}"),
+                    },
+                    // Without a terminal it runs on until it is interrupted.
+                    None => typing = false,
+                },
+            }
+        }
+    }
+    eprintln!("ending the stream");
+    publication.end().await;
+    // The end is on its way to the service now, and from there to the subscribers.
+    sleep(Duration::from_millis(300)).await;
+    Ok(())
+}
+
+/// Sends the media, over one connection after another if the relay goes away.
+async fn send(
+    media: &Media,
+    publication: &Publication,
+    client: &Client,
+    whip: &str,
+) -> anyhow::Result<()> {
+    let mut first = true;
+    loop {
+        match connect_publisher(whip, publication.encryptors()).await {
+            Ok((connection, senders)) => {
+                eprintln!("media flows to the relay");
+                let mut state = connection.state();
+                let told = |progress| {
+                    if let Progress::KeyFrameAsked = progress {
+                        tracing::info!("a key frame was asked for");
+                    }
+                };
+                tokio::select! {
+                    reason = media.play(senders, client, told) => {
+                        eprintln!("media stopped: {reason}; connecting to the relay again");
+                    }
+                    _ = state.wait_for(|state: &ConnectionState| state.is_over()) => {
+                        eprintln!("the relay is gone; connecting to it again");
+                    }
+                }
+            }
+            Err(error) if first => {
+                return Err(error).with_context(|| {
+                    format!("no media connection at {whip}; is `olmcast relay` running there?")
+                });
+            }
+            Err(error) => tracing::info!(%error, "the relay is still away"),
+        }
+        first = false;
+        sleep(RELAY_AGAIN).await;
+    }
+}
+
+async fn next_line(input: &mut Lines<BufReader<Stdin>>) -> Option<String> {
+    input.next_line().await.ok().flatten()
+}
+
+/// Carries out a command line. False if the stream is to end.
+async fn obey(publication: &Publication, line: &str) -> anyhow::Result<bool> {
+    let mut words = line.split_whitespace();
+    let (command, who) = (words.next().unwrap_or_default(), words.next());
+    let device = async || find(publication, who.context("which device?")?).await;
+    match command {
+        "" => {}
+        "end" => return Ok(false),
+        "holders" => {
+            let position = publication.position().await?;
+            let position = position.map_or_else(String::new, |position| position.to_string());
+            eprintln!("the stream is at {position} (generation.step)");
+            for holder in publication.holders().await? {
+                let confirmed = match holder.confirmed {
+                    Some(position) => format!("reads from {position} on"),
+                    None => "was sent the key".to_owned(),
+                };
+                eprintln!("  {} {} {confirmed}", holder.device, holder.claim);
+            }
+        }
+        "kick" => publication.kick(device().await?).await?,
+        "admit" => publication.admit(parse(who)?).await?,
+        "refuse" => publication.refuse(parse(who)?).await?,
+        _ => bail!("commands: {COMMANDS}"),
+    }
+    Ok(true)
+}
+
+fn parse(who: Option<&str>) -> anyhow::Result<DeviceId> {
+    who.context("which device?")?.parse().context("give the whole id, as it was shown")
+}
+
+/// A holder by its name, or by the first characters of its id.
+async fn find(publication: &Publication, who: &str) -> anyhow::Result<DeviceId> {
+    let holders = publication.holders().await?;
+    let mut found = holders
+        .iter()
+        .filter(|holder| holder.claim == who || holder.device.to_string().starts_with(who));
+    match (found.next(), found.next()) {
+        (Some(holder), None) => Ok(holder.device),
+        (None, _) => bail!("no holder is called {who}; see: holders"),
+        _ => bail!("several holders are called {who}; give more of the id"),
+    }
+}
+
+fn show(event: &ClientEvent) {
+    match event {
+        ClientEvent::ServiceUp => eprintln!("connected to the key service"),
+        ClientEvent::ServiceDown(reason) => {
+            eprintln!("{reason}; those who watch go on, nobody new can join until it is back");
+        }
+        ClientEvent::ServiceRefused(code) => eprintln!("the key service refused: {code}"),
+        ClientEvent::Stream(event) => match event {
+            Event::JoinRequest { device, claim, .. } => {
+                eprintln!("{claim} ({device}) wants to watch: admit {device}, or refuse {device}");
+            }
+            Event::Refused { device, reason, .. } => {
+                eprintln!("{} was refused: {reason}", device.short());
+            }
+            Event::HolderJoined { device, claim, position, .. } => {
+                eprintln!("{} {claim} joined and reads from {position} on", device.short());
+            }
+            Event::HolderLeft { device, reason, .. } => {
+                eprintln!("{} left: {reason}", device.short());
+            }
+            Event::Rotated { position, since, switched, cause, .. } => {
+                let after = switched.since(*since).as_millis();
+                let why = match cause {
+                    RotationCause::Leave => format!(", {after} ms after somebody left"),
+                    RotationCause::Kick => format!(", {after} ms after the kick"),
+                    _ => String::new(),
+                };
+                eprintln!("new key from {position} on{why}");
+            }
+            _ => {}
+        },
+        _ => {}
+    }
+}
