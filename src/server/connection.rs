@@ -1,12 +1,11 @@
 use std::{
     net::SocketAddr,
-    ops::ControlFlow,
     time::{Duration, Instant},
 };
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
-use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::{
@@ -28,6 +27,9 @@ use conversation::Conversation;
 
 /// How long the other side may take to make room for one frame.
 const WRITE: Duration = Duration::from_secs(10);
+
+/// How long a socket with unread bytes in it stays open, for the other side to read the reason.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// Longest server name a device may have dialled; no host name is longer.
 const LONGEST_NAME: usize = 300;
@@ -260,10 +262,11 @@ impl Wire {
         let goodbye = async {
             self.send(&refused).await?;
             self.write(Message::Close(Some(CloseFrame { code: close, reason }))).await?;
-            while let ControlFlow::Continue(()) = match self.socket.recv().await {
-                Some(Ok(_)) => ControlFlow::Continue(()),
-                Some(Err(_)) | None => ControlFlow::Break(()),
-            } {}
+            while let Some(Ok(_)) = self.socket.recv().await {}
+            if code == RefusalCode::TooLarge {
+                // What is above the socket's limit cannot be read to its end.
+                sleep(LINGER).await;
+            }
             Ok::<(), End>(())
         };
         let _ = timeout(Duration::from_secs(1), goodbye).await;
