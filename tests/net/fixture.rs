@@ -150,14 +150,17 @@ impl Raw {
     }
 
     pub(crate) async fn receive(&mut self) -> ServerFrame {
-        loop {
-            let next = timeout(PATIENCE, self.0.next()).await.expect("waited in vain");
-            match next.expect("hung up").unwrap() {
-                Message::Binary(bytes) => return ServerFrame::decode(&bytes).unwrap(),
-                Message::Close(_) => panic!("closed"),
-                _ => {}
+        // The patience is for the frame: pings do not renew it.
+        let frame = async {
+            loop {
+                match self.0.next().await.expect("hung up").unwrap() {
+                    Message::Binary(bytes) => return ServerFrame::decode(&bytes).unwrap(),
+                    Message::Close(_) => panic!("closed"),
+                    _ => {}
+                }
             }
-        }
+        };
+        timeout(PATIENCE, frame).await.expect("waited in vain")
     }
 
     pub(crate) async fn expect_refusal(&mut self, subject: Subject, code: RefusalCode) {
@@ -166,13 +169,16 @@ impl Raw {
 
     /// Asserts that the service has hung up.
     pub(crate) async fn expect_close(&mut self) {
-        loop {
-            match timeout(PATIENCE, self.0.next()).await.expect("still open") {
-                Some(Ok(Message::Close(_))) | None | Some(Err(_)) => return,
-                Some(Ok(Message::Binary(bytes))) => panic!("{:?}", ServerFrame::decode(&bytes)),
-                Some(Ok(_)) => {}
+        let closed = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(_))) | None | Some(Err(_)) => return,
+                    Some(Ok(Message::Binary(bytes))) => panic!("{:?}", ServerFrame::decode(&bytes)),
+                    Some(Ok(_)) => {}
+                }
             }
-        }
+        };
+        timeout(PATIENCE, closed).await.expect("still open");
     }
 }
 

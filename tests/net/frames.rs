@@ -1,4 +1,4 @@
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use olmcast::{
     protocol::service::{ClientFrame, MAX_FRAME, MAX_PAYLOAD, RefusalCode, ServerFrame, Subject},
     server::Limits,
@@ -24,7 +24,7 @@ async fn what_is_no_frame_is_refused_with_a_word_and_the_service_lives_on() {
         ([whole.as_slice(), &[0]].concat(), RefusalCode::Malformed),
         (whole[..2].to_vec(), RefusalCode::Malformed),
         // So large that the socket gives up on it.
-        (vec![1; 4 * MAX_FRAME], RefusalCode::TooLarge),
+        (vec![1; 2 * MAX_FRAME + 1], RefusalCode::TooLarge),
     ] {
         let size = bytes.len();
         // Before authentication, and after it.
@@ -41,6 +41,11 @@ async fn what_is_no_frame_is_refused_with_a_word_and_the_service_lives_on() {
     let (mut raw, _) = Device::new().raw(&server).await;
     raw.0.send(Message::Text("hello".into())).await.unwrap();
     raw.expect_refusal(Subject::Connection, RefusalCode::Malformed).await;
+
+    // So much that the sender may still be sending when it is hung up on: it need not hear why.
+    let (mut raw, _) = Device::new().raw(&server).await;
+    let _ = raw.0.send(Message::Binary(vec![1; 8 << 20].into())).await;
+    while let Some(Ok(_)) = raw.0.next().await {}
 
     let (invite, device) = (invite(&server), Device::new());
     let mut connection = device.connect(&invite).await;

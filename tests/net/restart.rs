@@ -1,15 +1,18 @@
 use std::{net::SocketAddr, time::Duration};
 
+use futures_util::{SinkExt, StreamExt};
 use olmcast::{
     client::connection::{ConnectionEvent, DownReason},
     primitives::{Invite, StreamId},
-    protocol::service::{Payload, RefusalCode, RoomState, ServerFrame, Subject},
+    protocol::service::{ClientFrame, Payload, RefusalCode, RoomState, ServerFrame, Subject},
     server::{Limits, Server, ServerConfig},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::timeout,
 };
+use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
 use crate::fixture::*;
 
@@ -104,6 +107,69 @@ async fn mail_that_comes_again_after_a_lost_connection_is_handed_out_once() {
         }
     }
     assert_eq!((seen, ups), (1, 1), "one mail, and one reconnect behind it");
+}
+
+#[tokio::test]
+async fn mail_of_an_old_instance_is_not_acked_to_a_new_one() {
+    // A service of our own making, to see what the device says.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let invite = Invite::generate(listener.local_addr().unwrap().to_string()).unwrap();
+    let device = Device::new();
+    let mut connection = device.open(&invite);
+    let mail = |sequence| {
+        let (from, bytes) = (device.id(), Payload::from(b"mail"));
+        ServerFrame::Mail { sequence, from, bytes }
+    };
+
+    let mut old = FakeService::accept(&listener, [1; 16]).await;
+    old.say(&mail(50)).await;
+    wait_for(&mut connection, |event| *event == ConnectionEvent::Up).await;
+    tokio::time::sleep(A_WHILE).await;
+    drop(old);
+    let mut new = FakeService::accept(&listener, [2; 16]).await;
+    new.say(&mail(7)).await;
+    tokio::time::sleep(A_WHILE).await;
+
+    let is_mail = |event: &ConnectionEvent| matches!(event, ConnectionEvent::Mail { .. });
+    wait_for(&mut connection, is_mail).await;
+    tokio::time::sleep(A_WHILE).await;
+    wait_for(&mut connection, is_mail).await;
+    // An ack of 50 would have made the new service forget mail that never arrived.
+    assert_eq!(new.ack().await, 7);
+}
+
+/// Speaks just enough of the service's side.
+struct FakeService(WebSocketStream<TcpStream>);
+
+impl FakeService {
+    async fn accept(listener: &TcpListener, instance: [u8; 16]) -> Self {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut service = Self(accept_async(stream).await.unwrap());
+        service.say(&ServerFrame::Challenge { nonce: [0; 32] }).await;
+        assert!(matches!(service.hear().await, ClientFrame::Authenticate { .. }));
+        service.say(&ServerFrame::Welcome { instance }).await;
+        service
+    }
+
+    async fn say(&mut self, frame: &ServerFrame) {
+        let bytes = frame.encode().unwrap();
+        self.0.send(Message::Binary(bytes.into())).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> ClientFrame {
+        match timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap() {
+            Message::Binary(bytes) => ClientFrame::decode(&bytes).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn ack(&mut self) -> u64 {
+        loop {
+            if let ClientFrame::Ack { sequence } = self.hear().await {
+                return sequence;
+            }
+        }
+    }
 }
 
 /// A TCP relay whose connections can be cut.
