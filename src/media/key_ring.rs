@@ -58,11 +58,13 @@ pub(crate) struct KeyRing {
     opened: u64,
 }
 
-/// The earliest frame since the last report whose key is not here.
+/// The earliest frame since the last key whose own is not here.
+///
+/// The time is the endpoint's, given when it first looks: whoever decrypts may use another clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Missing {
     pub(crate) key_id: KeyId,
-    pub(crate) since: Timestamp,
+    pub(crate) since: Option<Timestamp>,
 }
 
 struct HeldGeneration {
@@ -138,8 +140,10 @@ impl KeyRing {
         self.generations.contains_key(&generation)
     }
 
-    pub(crate) fn missing(&self) -> Option<Missing> {
-        self.missing
+    /// The key that is missing, and since when.
+    pub(crate) fn missing(&mut self, now: Timestamp) -> Option<(KeyId, Timestamp)> {
+        let missing = self.missing.as_mut()?;
+        Some((missing.key_id, *missing.since.get_or_insert(now)))
     }
 
     /// The publisher has said what its key is: whatever else was seen, its next frame will tell.
@@ -162,7 +166,10 @@ impl KeyRing {
     /// Drops what is past its retention.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
         // A forged KID must not be asked for for ever.
-        self.missing = self.missing.filter(|missing| now.since(missing.since) < MISSING_RETENTION);
+        let is_old = |missing: Missing| {
+            missing.since.is_some_and(|since| now.since(since) >= MISSING_RETENTION)
+        };
+        self.missing = self.missing.filter(|missing| !is_old(*missing));
         self.generations.retain(|_, held| held.expires.is_none_or(|at| now < at));
         for held in self.generations.values_mut() {
             while let Some(&(at, step)) = held.retiring.front()
@@ -193,8 +200,7 @@ impl KeyRing {
             if self.newest.is_some_and(|newest| position.generation <= newest) {
                 return Err(DecryptError::Expired);
             }
-            let missing = Missing { key_id: header.key_id, since: now };
-            self.missing.get_or_insert(missing);
+            self.missing.get_or_insert(Missing { key_id: header.key_id, since: None });
             return Err(DecryptError::UnknownKey(header.key_id));
         };
         if position.step < held.floor {
@@ -356,10 +362,12 @@ mod tests {
             decrypt(&mut decryptor, &frame(at(2, 0)), 7),
             Err(DecryptError::UnknownKey(unknown))
         );
-        let missing = ring.lock().missing().unwrap();
-        assert_eq!((missing.key_id, missing.since.unix_millis()), (unknown, 7));
+        let noticed = Timestamp::from_unix_millis(9);
+        assert_eq!(ring.lock().missing(noticed), Some((unknown, noticed)));
+        let later = Timestamp::from_unix_millis(99);
+        assert_eq!(ring.lock().missing(later), Some((unknown, noticed)));
         ring.lock().install(at(2, 0), Box::new(Toy(Step::FIRST)), Timestamp::from_unix_millis(10));
-        assert!(ring.lock().missing().is_none());
+        assert_eq!(ring.lock().missing(later), None);
         assert_eq!(decrypt(&mut decryptor, &frame(at(2, 0)), 10), Ok(()));
         ring.lock().handle_timeout(Timestamp::from_unix_millis(4010));
         assert_eq!(decrypt(&mut decryptor, &frame(at(1, 0)), 4010), Err(DecryptError::Expired));

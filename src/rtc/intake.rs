@@ -173,6 +173,11 @@ impl Intake {
             }
             Err(DecryptError::UnknownKey(_)) => self.hold(frame, now),
             Err(DecryptError::Replayed) => self.stats.replayed += 1,
+            // Of an old key, or after the subscription's end: no key frame would help.
+            Err(DecryptError::Expired) => {
+                self.stats.undecryptable += 1;
+                self.lost = true;
+            }
             Err(_) => {
                 self.stats.undecryptable += 1;
                 self.lose();

@@ -15,15 +15,16 @@ use crate::{
 
 /// Waits between repeats of a `Subscribe` or a key request; the last one repeats.
 const RETRIES_MS: [u64; 5] = [500, 1000, 2000, 4000, 8000];
-/// How long a key may be missing before it is asked for.
-const ASK_AFTER: Duration = Duration::from_millis(300);
+/// How long a key may be missing before it is asked for, from when that was noticed.
+const ASK_AFTER: Duration = Duration::from_millis(100);
 /// How often a subscriber says that it is still here.
 const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 /// Without an answer for this long, nothing is rendered.
 const STALL_AFTER: Duration = Duration::from_secs(60);
 /// The longest that a publisher may put off the next `Subscribe`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
-/// How often the slots are looked at for keys that are missing.
+/// How often the slots are looked at for keys that are missing. Together with [`ASK_AFTER`], a key
+/// is asked for 100 to 350 ms after the first frame that needed it, 225 ms in the mean.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A stream that this device receives.
@@ -41,7 +42,7 @@ pub(crate) struct Subscription {
     renewal: Option<MessageId>,
     /// When the publisher last confirmed that we belong; `None` before the first key.
     confirmed_at: Option<Timestamp>,
-    looked_at: Timestamp,
+    look_at: Timestamp,
     hoard: Option<Hoard>,
 }
 
@@ -95,7 +96,7 @@ impl Subscription {
             renew_at: fx.now + RENEW_INTERVAL,
             renewal: None,
             confirmed_at: None,
-            looked_at: fx.now,
+            look_at: fx.now,
             hoard,
         };
         subscription.subscribe(fx, sequence);
@@ -333,16 +334,15 @@ impl Subscription {
             Next::Repeat(at) | Next::Anew(at) => at,
         });
         let renewing = self.confirmed_at.map(|_| self.renew_at);
-        let looking = self.looked_at + POLL_INTERVAL;
         let ring = self.ring.lock().poll_timeout();
-        [asking, renewing, ring].into_iter().flatten().fold(looking, Timestamp::min)
+        [asking, renewing, ring].into_iter().flatten().fold(self.look_at, Timestamp::min)
     }
 
     pub(crate) fn handle_timeout(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
         if self.is_closed() {
             return;
         }
-        self.looked_at = fx.now;
+        self.look_at = fx.now + POLL_INTERVAL;
         self.ring.lock().handle_timeout(fx.now);
         self.drop_expired_sessions();
         match self.asking.next {
@@ -392,11 +392,12 @@ impl Subscription {
 
     fn ask_for_missing_key(&mut self, fx: &mut Effects<'_>) {
         let (missing, held) = {
-            let ring = self.ring.lock();
-            (ring.missing(), ring.head())
+            let mut ring = self.ring.lock();
+            (ring.missing(fx.now), ring.head())
         };
-        let Some(missing) = missing else { return };
-        if fx.now.since(missing.since) < ASK_AFTER {
+        let Some((key_id, since)) = missing else { return };
+        if fx.now.since(since) < ASK_AFTER {
+            self.look_at = self.look_at.min(since + ASK_AFTER);
             return;
         }
         if self.request.as_ref().is_some_and(|request| request.next > fx.now) {
@@ -408,7 +409,7 @@ impl Subscription {
         let wait = fx.jitter(Duration::from_millis(RETRIES_MS[attempts.min(RETRIES_MS.len() - 1)]));
         self.request = Some(Request { id, attempts, next: fx.now + wait });
         let stream = self.stream.stream;
-        let request = StreamKeyRequest { request: id, stream, held, key_id: missing.key_id.0 };
+        let request = StreamKeyRequest { request: id, stream, held, key_id: key_id.0 };
         fx.send_olm(olm, &self.keys, self.stream, OlmMessage::StreamKeyRequest(request));
     }
 }

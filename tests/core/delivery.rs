@@ -60,7 +60,7 @@ fn a_key_that_was_lost_is_asked_for_when_its_frames_come() {
     let asked_at = room.net.now;
     while room.net.opens(a, room.stream, &wire).is_err() {
         room.net.run(10);
-        assert!(room.net.now < asked_at + 300 + 250 + 4 * LATENCY, "asked for after 300 ms");
+        assert!(room.net.now < asked_at + 360 + 2 * LATENCY, "asked for within 350 ms");
     }
 }
 
