@@ -1,6 +1,7 @@
 //! Face 1: frames only, with a key of your own and no network.
 //!
 //! `cargo run --example frames_only`
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::SystemTime;
 

@@ -2,6 +2,7 @@
 //! or an SFU's data channel would join them.
 //!
 //! `cargo run --example own_signalling`
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{collections::VecDeque, time::Duration};
 

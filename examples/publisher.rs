@@ -5,6 +5,7 @@
 //!     cargo run --example publisher -- 'LINK' crates/cli/media/video.ivf
 //!
 //! A third argument is the relay's address, a fourth how many frames to send.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{env::args, error::Error, fs::File, io::BufReader, time::Duration};
 

@@ -3,6 +3,7 @@
 //!     cargo run --example subscriber -- 'LINK'
 //!
 //! A second argument is how many frames to receive.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{env::args, error::Error};
 

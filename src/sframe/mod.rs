@@ -7,7 +7,7 @@
 //!
 //! Bytes that stay readable in front of the SFrame ciphertext (what packetizers and SFUs must
 //! see) are its *metadata*: authenticated, not encrypted. Where keys come from and which bytes
-//! stay readable is decided further up, in [`stream`](crate::stream) and
+//! stay readable is decided further up, in the streams and in
 //! [`media`](crate::media).
 //!
 //! The two AES-GCM suites with full tags are offered (4 and 5); the RFC's suites with cut tags

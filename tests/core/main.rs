@@ -1,9 +1,12 @@
 //! The stream-key protocol on a virtual clock: real endpoints, real keys, real frames, and a
 //! network that can lose, repeat and reorder. Needs no engine and no socket.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
 mod admission;
 mod attacks;
 mod delivery;
+mod hostile;
 mod houses;
 mod joins;
 mod leaves;
