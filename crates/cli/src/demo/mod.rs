@@ -150,6 +150,7 @@ async fn perform(media: &Arc<Media>) -> anyhow::Result<Report> {
     let c_kicked = client.now();
     publication.kick(c.device()).await?;
     progress.until(END, &[&a, &c]).await;
+    let end = client.now();
 
     // What the relay kept, and what can be made of it
     drop(playing);
@@ -158,7 +159,7 @@ async fn perform(media: &Arc<Media>) -> anyhow::Result<Report> {
     anyhow::ensure!(!recording.truncated, "the relay's recording is not complete");
     let log = std::mem::take(&mut *locked(&log));
     let evidence = Evidence::new(&recording, &log)?;
-    let report = Report::new(media, &log, &evidence, [&a, &b, &c], [b_left, c_kicked])?;
+    let report = Report::new(media, &log, &evidence, [&a, &b, &c], [b_left, c_kicked], end)?;
 
     drop(watching);
     publication.end().await;

@@ -9,7 +9,12 @@ use olmcast::{
 };
 use serde::Serialize;
 
-use super::{PublisherLog, evidence::Evidence, locked, viewer::Viewer};
+use super::{
+    PublisherLog,
+    evidence::Evidence,
+    locked,
+    viewer::{Opened, Viewer},
+};
 use crate::publish::Media;
 
 /// The result of a demo: its JSON form is part of the command's interface.
@@ -42,7 +47,8 @@ struct Watched {
     /// Opened frames that are not the file's own bytes.
     mismatched: usize,
     undecryptable: u64,
-    /// The longest time between two pictures.
+    /// The longest time without a picture that is the file's own, from when it asked for the
+    /// stream until it was to see no more.
     longest_gap_ms: u64,
 }
 
@@ -84,13 +90,14 @@ struct AtRelay {
 }
 
 impl Report {
-    /// `viewers` are A, B and C; `removed` is when B left and C was kicked.
+    /// `viewers` are A, B and C; `removed` is when B left and C was kicked, `end` when all ended.
     pub(crate) fn new(
         media: &Media,
         log: &PublisherLog,
         evidence: &Evidence,
         viewers: [&Viewer; 3],
         removed: [Timestamp; 2],
+        end: Timestamp,
     ) -> anyhow::Result<Self> {
         let [a, b, c] = viewers;
         let cut_over = |cause: RotationCause, removed: Timestamp| {
@@ -116,10 +123,13 @@ impl Report {
         Ok(Self {
             media: Sent { video_frames: count(Codec::Vp8), audio_frames: count(Codec::Opus) },
             subscribers: Subscribers {
-                a: watched(media, log, a),
-                b: Leaver { watched: watched(media, log, b), after: after(b, leave, left) },
+                a: watched(media, log, a, end),
+                b: Leaver {
+                    watched: watched(media, log, b, removed[0]),
+                    after: after(b, leave, left),
+                },
                 c: Joiner {
-                    watched: watched(media, log, c),
+                    watched: watched(media, log, c, removed[1]),
                     first_frame_ms: first_frame.map(|at| millis(at.since(c.asked))),
                     frames_before_join: before.0,
                     opened_before_join: before.1,
@@ -181,9 +191,9 @@ impl Report {
     }
 }
 
-fn watched(media: &Media, publisher: &PublisherLog, viewer: &Viewer) -> Watched {
+fn watched(media: &Media, publisher: &PublisherLog, viewer: &Viewer, until: Timestamp) -> Watched {
     let log = locked(&viewer.log);
-    let is_genuine = |frame: &super::viewer::Opened| {
+    let is_genuine = |frame: &Opened| {
         let played = publisher.played.get(&(frame.codec, frame.rtp_timestamp));
         let file = match frame.codec {
             Codec::Vp8 => media.video.as_ref().map(|file| &file.frames),
@@ -192,14 +202,19 @@ fn watched(media: &Media, publisher: &PublisherLog, viewer: &Viewer) -> Watched 
         played.zip(file).is_some_and(|(played, file)| file[played.index] == frame.data)
     };
     let opened = |codec| log.opened.iter().filter(|frame| frame.codec == codec).count();
-    let pictures: Vec<_> = log.opened.iter().filter(|frame| frame.codec.is_video()).collect();
-    let gaps = pictures.windows(2).map(|pair| millis(pair[1].at.since(pair[0].at)));
+    let pictures = log.opened.iter().filter(|frame| frame.codec.is_video() && is_genuine(frame));
+    let times = pictures.map(|frame| frame.at).filter(|at| *at < until).chain([until]);
+    let mut longest = Duration::ZERO;
+    times.fold(viewer.asked, |before, at| {
+        longest = longest.max(at.since(before));
+        at
+    });
     Watched {
         video_opened: opened(Codec::Vp8),
         audio_opened: opened(Codec::Opus),
         mismatched: log.opened.iter().filter(|frame| !is_genuine(frame)).count(),
         undecryptable: log.undecryptable,
-        longest_gap_ms: gaps.max().unwrap_or(0),
+        longest_gap_ms: millis(longest),
     }
 }
 

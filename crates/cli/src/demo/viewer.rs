@@ -1,6 +1,6 @@
 //! One subscriber of the demo.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use olmcast::{
     client::Client,
@@ -11,6 +11,9 @@ use olmcast::{
 
 use super::{Shared, Task, locked};
 use crate::receive::Reception;
+
+/// How often the frames are counted that could not be opened.
+const COUNT: Duration = Duration::from_millis(100);
 
 /// A frame that a viewer opened.
 pub(crate) struct Opened {
@@ -86,6 +89,7 @@ impl Viewer {
 async fn watch(client: &Client, log: &Shared<ViewerLog>) -> anyhow::Result<()> {
     let mut subscription = client.subscribe("camera").await?;
     let mut reception = Reception::connect(&subscription).await?;
+    let mut counting = tokio::time::interval(COUNT);
     loop {
         tokio::select! {
             frame = reception.next() => {
@@ -97,7 +101,10 @@ async fn watch(client: &Client, log: &Shared<ViewerLog>) -> anyhow::Result<()> {
                     data: frame.data,
                     at: client.now(),
                 });
-                log.undecryptable = reception.stats().iter().map(|stats| stats.undecryptable).sum();
+            }
+            _ = counting.tick() => {
+                let undecryptable = reception.stats().iter().map(|stats| stats.undecryptable).sum();
+                locked(log).undecryptable = undecryptable;
             }
             event = subscription.event() => match event? {
                 Event::KeyReceived { position, .. } => {
