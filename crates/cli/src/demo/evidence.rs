@@ -53,9 +53,8 @@ impl Evidence {
                 let played = log.played.get(&(codec, frame.rtp_timestamp));
                 let played = played.context("the relay saw a frame that was never sent")?;
                 let wire = frame.data.to_vec();
-                let clear = media::clear_length(codec, &wire).context("not a frame")?;
-                let (header, _) = Header::parse(&wire[clear..])?;
-                let position = media::position(header.key_id).context("not a KID of a stream")?;
+                // What is no ciphertext of the stream is left to the search for plain media.
+                let Some(position) = position(codec, &wire) else { continue };
                 let track = TrackId(u16::from(codec == Codec::Opus));
                 frames.push(Frame { codec, track, wire, position, sent: played.at });
             }
@@ -88,6 +87,13 @@ impl Evidence {
         let seen = self.payloads.iter().flat_map(|payload| payload.windows(RUN));
         seen.filter(|window| runs.contains(window)).count()
     }
+}
+
+/// The key that a frame names, if it is encrypted.
+fn position(codec: Codec, wire: &[u8]) -> Option<Position> {
+    let clear = media::clear_length(codec, wire)?;
+    let (header, _) = Header::parse(&wire[clear..]).ok()?;
+    media::position(header.key_id)
 }
 
 impl Frame {
