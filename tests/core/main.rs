@@ -6,6 +6,7 @@
 mod admission;
 mod attacks;
 mod delivery;
+mod forged_keys;
 mod hostile;
 mod houses;
 mod joins;
