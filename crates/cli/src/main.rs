@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod address;
+mod console;
 mod demo;
 mod media;
 mod publish;
@@ -11,6 +12,8 @@ mod relay;
 mod room;
 mod serve;
 mod subscribe;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -36,35 +39,37 @@ struct Arguments {
     command: Command,
 }
 
+// Their help stands with their arguments: here it would replace it.
 #[derive(Subcommand)]
 enum Command {
-    /// Show all of it in one process: who can watch a stream, and who cannot
     Demo(demo::Arguments),
-    /// Run a key service, which carries the messages between devices
     Serve(serve::Arguments),
-    /// Run a relay, which forwards encrypted media (WHIP and WHEP)
     Relay(relay::Arguments),
-    /// Make rooms
     Room(room::Arguments),
-    /// Publish a stream from files
     Publish(publish::Arguments),
-    /// Receive a stream, and record it
     Subscribe(subscribe::Arguments),
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Standard output is for results; what is told on the way goes to standard error.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,webrtc=error,rtc=error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match arguments.command {
+    let result = match arguments.command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Relay(arguments) => relay::run(arguments).await,
         Command::Room(arguments) => room::run(&arguments),
         Command::Publish(arguments) => publish::run(arguments).await,
         Command::Subscribe(arguments) => subscribe::run(arguments).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", console::explain(&error));
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! `olmcast publish`.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use olmcast::{
@@ -10,13 +14,12 @@ use olmcast::{
     primitives::{Codec, DeviceId, Invite},
     rtc::{ConnectionState, EncryptedSender, connect_publisher},
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines, Stdin},
-    sync::broadcast::error::RecvError,
-    time::sleep,
-};
+use tokio::{sync::broadcast::error::RecvError, time::sleep};
 
-use crate::media::{AudioFile, Progress, VideoFile, play};
+use crate::{
+    console::{Console, interrupted, safe, shown},
+    media::{AudioFile, Progress, VideoFile, play},
+};
 
 /// How long to wait before the relay is tried again.
 const RELAY_AGAIN: Duration = Duration::from_secs(1);
@@ -136,28 +139,28 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     eprintln!("this device is {}", client.device());
     eprintln!("publishing «{}»; commands: {COMMANDS}", arguments.stream);
 
-    let mut input = BufReader::new(tokio::io::stdin()).lines();
-    let mut typing = true;
+    let mut console = Console::open();
+    let mut guests = Guests::default();
     {
         let send = send(&media, &publication, &client, &whip);
-        tokio::pin!(send);
+        let end = interrupted();
+        tokio::pin!(send, end);
         loop {
             tokio::select! {
                 error = &mut send => return error,
-                _ = tokio::signal::ctrl_c() => break,
+                interrupted = &mut end => {
+                    interrupted?;
+                    break;
+                }
                 event = events.recv() => match event {
-                    Ok(event) => show(&event),
+                    Ok(event) => guests.show(&event),
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
                 },
-                line = next_line(&mut input), if typing => match line {
-                    Some(line) => match obey(&publication, &line).await {
-                        Ok(true) => {}
-                        Ok(false) => break,
-                        Err(error) => eprintln!("{error:#}"),
-                    },
-                    // Without a terminal it runs on until it is interrupted.
-                    None => typing = false,
+                line = console.line() => match obey(&publication, &guests, &line).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => eprintln!("{error:#}"),
                 },
             }
         }
@@ -176,19 +179,20 @@ async fn send(
     client: &Client,
     whip: &str,
 ) -> anyhow::Result<()> {
-    let mut first = true;
+    let (mut first, mut told) = (true, false);
     loop {
         match connect_publisher(whip, publication.encryptors()).await {
             Ok((connection, senders)) => {
                 eprintln!("media flows to the relay");
+                told = false;
                 let mut state = connection.state();
-                let told = |progress| {
+                let show = |progress| {
                     if let Progress::KeyFrameAsked = progress {
                         tracing::info!("a key frame was asked for");
                     }
                 };
                 tokio::select! {
-                    reason = media.play(senders, client, told) => {
+                    reason = media.play(senders, client, show) => {
                         eprintln!("media stopped: {reason}; connecting to the relay again");
                     }
                     _ = state.wait_for(|state: &ConnectionState| state.is_over()) => {
@@ -197,9 +201,11 @@ async fn send(
                 }
             }
             Err(error) if first => {
-                return Err(error).with_context(|| {
-                    format!("no media connection at {whip}; is `olmcast relay` running there?")
-                });
+                return Err(error).context("no media connection; is `olmcast relay` running?");
+            }
+            Err(error) if !told => {
+                told = true;
+                eprintln!("no media: {}; trying again", safe(&error.to_string()));
             }
             Err(error) => tracing::info!(%error, "the relay is still away"),
         }
@@ -208,15 +214,12 @@ async fn send(
     }
 }
 
-async fn next_line(input: &mut Lines<BufReader<Stdin>>) -> Option<String> {
-    input.next_line().await.ok().flatten()
-}
-
 /// Carries out a command line. False if the stream is to end.
-async fn obey(publication: &Publication, line: &str) -> anyhow::Result<bool> {
-    let mut words = line.split_whitespace();
-    let (command, who) = (words.next().unwrap_or_default(), words.next());
-    let device = async || find(publication, who.context("which device?")?).await;
+async fn obey(publication: &Publication, guests: &Guests, line: &str) -> anyhow::Result<bool> {
+    let mut words = line.splitn(2, char::is_whitespace);
+    let command = words.next().unwrap_or_default();
+    let who = words.next().map(str::trim).filter(|who| !who.is_empty());
+    let who = || who.with_context(|| format!("{command} whom? Commands: {COMMANDS}"));
     match command {
         "" => {}
         "end" => return Ok(false),
@@ -229,53 +232,93 @@ async fn obey(publication: &Publication, line: &str) -> anyhow::Result<bool> {
                     Some(position) => format!("reads from {position} on"),
                     None => "was sent the key".to_owned(),
                 };
-                eprintln!("  {} {} {confirmed}", holder.device, holder.claim);
+                eprintln!("  {} {} {confirmed}", holder.device, shown(&holder.claim));
             }
         }
-        "kick" => publication.kick(device().await?).await?,
-        "admit" => publication.admit(parse(who)?).await?,
-        "refuse" => publication.refuse(parse(who)?).await?,
-        _ => bail!("commands: {COMMANDS}"),
+        "kick" => {
+            let holders = publication.holders().await?;
+            let holders = holders.iter().map(|holder| (holder.device, holder.claim.as_str()));
+            publication.kick(find(holders, who()?, "watches")?).await?;
+        }
+        "admit" => publication.admit(guests.find_asking(who()?)?).await?,
+        "refuse" => publication.refuse(guests.find_asking(who()?)?).await?,
+        _ => bail!("there is no command {command}; commands: {COMMANDS}"),
     }
     Ok(true)
 }
 
-fn parse(who: Option<&str>) -> anyhow::Result<DeviceId> {
-    who.context("which device?")?.parse().context("give the whole id, as it was shown")
-}
-
-/// A holder by its name, or by the first characters of its id.
-async fn find(publication: &Publication, who: &str) -> anyhow::Result<DeviceId> {
-    let holders = publication.holders().await?;
-    let mut found = holders
-        .iter()
-        .filter(|holder| holder.claim == who || holder.device.to_string().starts_with(who));
+/// The one of these that has this name, or an id that begins so.
+fn find<'a>(
+    among: impl Iterator<Item = (DeviceId, &'a str)>,
+    who: &str,
+    does: &str,
+) -> anyhow::Result<DeviceId> {
+    let mut found = among
+        .filter(|(device, claim)| shown(claim) == who || device.to_string().starts_with(who))
+        .map(|(device, _)| device);
     match (found.next(), found.next()) {
-        (Some(holder), None) => Ok(holder.device),
-        (None, _) => bail!("no holder is called {who}; see: holders"),
-        _ => bail!("several holders are called {who}; give more of the id"),
+        (Some(device), None) => Ok(device),
+        (None, _) => bail!("nobody who {does} is called {who}"),
+        _ => bail!("several are called {who}; give the first characters of the id"),
     }
 }
 
-fn show(event: &ClientEvent) {
-    match event {
-        ClientEvent::ServiceUp => eprintln!("connected to the key service"),
-        ClientEvent::ServiceDown(reason) => {
-            eprintln!("{reason}; those who watch go on, nobody new can join until it is back");
+/// Those who asked for the stream, by what they call themselves.
+#[derive(Default)]
+struct Guests {
+    claims: HashMap<DeviceId, String>,
+    asking: BTreeSet<DeviceId>,
+}
+
+impl Guests {
+    fn find_asking(&self, who: &str) -> anyhow::Result<DeviceId> {
+        let claim = |device| self.claims.get(device).map_or("", String::as_str);
+        find(self.asking.iter().map(|device| (*device, claim(device))), who, "asks")
+    }
+
+    /// How a device is called here.
+    fn name(&self, device: &DeviceId) -> String {
+        match self.claims.get(device).map(|claim| shown(claim)) {
+            Some(claim) if !claim.is_empty() => format!("{claim} ({})", device.short()),
+            _ => device.short(),
         }
-        ClientEvent::ServiceRefused(code) => eprintln!("the key service refused: {code}"),
-        ClientEvent::Stream(event) => match event {
+    }
+
+    fn show(&mut self, event: &ClientEvent) {
+        match event {
+            ClientEvent::ServiceUp => eprintln!("connected to the key service"),
+            ClientEvent::ServiceDown(reason) => {
+                eprintln!("{reason}; those who watch go on, nobody new can join until it is back");
+            }
+            ClientEvent::ServiceRefused(code) => eprintln!("the key service refused: {code}"),
+            ClientEvent::Stream(event) => self.show_of_stream(event),
+            _ => {}
+        }
+    }
+
+    fn show_of_stream(&mut self, event: &Event) {
+        match event {
             Event::JoinRequest { device, claim, .. } => {
-                eprintln!("{claim} ({device}) wants to watch: admit {device}, or refuse {device}");
+                self.claims.insert(*device, claim.clone());
+                self.asking.insert(*device);
+                eprintln!(
+                    "{} wants to watch: admit {device}, or refuse {device}",
+                    self.name(device)
+                );
             }
             Event::Refused { device, reason, .. } => {
-                eprintln!("{} was refused: {reason}", device.short());
+                self.asking.remove(device);
+                eprintln!("{} was refused: {reason}", self.name(device));
+                self.claims.remove(device);
             }
             Event::HolderJoined { device, claim, position, .. } => {
-                eprintln!("{} {claim} joined and reads from {position} on", device.short());
+                self.asking.remove(device);
+                self.claims.insert(*device, claim.clone());
+                eprintln!("{} joined and reads from {position} on", self.name(device));
             }
             Event::HolderLeft { device, reason, .. } => {
-                eprintln!("{} left: {reason}", device.short());
+                eprintln!("{} left: {reason}", self.name(device));
+                self.claims.remove(device);
             }
             Event::Rotated { position, since, switched, cause, .. } => {
                 let after = switched.since(*since).as_millis();
@@ -287,7 +330,6 @@ fn show(event: &ClientEvent) {
                 eprintln!("new key from {position} on{why}");
             }
             _ => {}
-        },
-        _ => {}
+        }
     }
 }

@@ -4,6 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use olmcast_relay::{Relay, RelayConfig};
 
+/// Run a relay, which forwards encrypted media (WHIP and WHEP).
+///
+/// It has no keys. It is small: for demos, tests and small audiences.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Where to listen for WHIP and WHEP
@@ -22,7 +25,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         "relay on http://{}; publish with: olmcast publish --relay http://{0} …",
         relay.local_addr()
     );
-    tokio::signal::ctrl_c().await?;
+    crate::console::interrupted().await?;
     relay.shutdown().await;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use olmcast::primitives::Invite;
 
+/// Make rooms.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

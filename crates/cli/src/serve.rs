@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use olmcast::server::{Server, ServerConfig};
 
+/// Run a key service, which carries the messages between devices.
+///
+/// It can neither read nor forge them, and decides nothing: publishers do.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Where to listen; all devices must be able to reach it
@@ -23,7 +26,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         server.local_addr()
     );
     println!("mail is kept in memory; connections are not encrypted, put TLS in front of it");
-    tokio::signal::ctrl_c().await?;
+    crate::console::interrupted().await?;
     server.shutdown().await;
     Ok(())
 }

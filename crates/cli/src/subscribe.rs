@@ -9,19 +9,19 @@ use std::{
 
 use anyhow::{Context, bail};
 use olmcast::{
-    client::{Client, ClientError, ClientEvent, Subscription},
+    client::{Client, ClientError, ClientEvent, RoomView, Subscription},
     device::Identity,
     endpoint::{Ended, Event, Offer},
     primitives::{Codec, DeviceId, Invite},
     rtc::ReceivedFrame,
 };
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    sync::broadcast::error::RecvError,
+    sync::{broadcast::error::RecvError, watch},
     time::{Instant, interval, sleep, sleep_until},
 };
 
 use crate::{
+    console::{Console, interrupted, safe},
     media::{IvfWriter, OggOpusWriter},
     receive::Reception,
 };
@@ -69,7 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let result = tokio::select! {
         result = following.run() => result,
         error = service_messages(&client) => Err(error),
-        () = until_left(&arguments) => Ok(()),
+        result = until_left(&arguments) => result,
     };
     // Whatever happened, what was recorded is completed.
     following.finish()?;
@@ -79,28 +79,30 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Resolves when the user wants to leave.
-async fn until_left(arguments: &Arguments) {
+async fn until_left(arguments: &Arguments) -> anyhow::Result<()> {
     let end = arguments.duration.map(|duration| Instant::now() + duration);
+    let mut console = Console::open();
     let typed = async {
-        let mut lines = BufReader::new(tokio::io::stdin()).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            if line.trim() == "leave" {
-                return;
+        loop {
+            match console.line().await.as_str() {
+                "leave" => return,
+                "" => {}
+                other => eprintln!("there is no command {other}; there is: leave"),
             }
         }
-        // Without a terminal it goes on.
-        std::future::pending().await
+    };
+    let over = async {
+        match end {
+            Some(end) => sleep_until(end).await,
+            None => std::future::pending().await,
+        }
     };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
+        interrupted = interrupted() => interrupted?,
         () = typed => {}
-        () = async {
-            match end {
-                Some(end) => sleep_until(end).await,
-                None => std::future::pending().await,
-            }
-        } => {}
+        () = over => {}
     }
+    Ok(())
 }
 
 /// Says what becomes of the key service.
@@ -148,27 +150,28 @@ impl Following<'_> {
 
     /// Receives one stream until it is over.
     async fn receive(&mut self, mut subscription: Subscription) -> anyhow::Result<()> {
-        let stream = subscription.stream();
-        let media = subscription.offer().content.media.clone();
+        let offer = subscription.offer().clone();
         if let Some(out) = &self.arguments.out {
-            self.recording = Some(Recording::create(out, subscription.offer())?);
+            self.recording = Some(Recording::create(out, &offer)?);
         }
-        let mut room = self.client.room();
+        let anew = offered_anew(self.client.room(), &offer, self.arguments.publisher);
+        tokio::pin!(anew);
         let mut connecting = true;
         loop {
             let decryptors = subscription.decryptors().await?;
             let reception = tokio::select! {
-                reception = Reception::connect_to(&media, decryptors) => reception,
+                reception = Reception::connect_to(&offer.content.media, decryptors) => reception,
                 over = over(&mut subscription) => return over,
+                () = &mut anew => return Ok(()),
             };
             let mut reception = match reception {
                 Ok(reception) => reception,
                 Err(error) => {
                     if std::mem::take(&mut connecting) {
-                        eprintln!("no media: {error}; trying again");
+                        eprintln!("no media: {}; trying again", safe(&error.to_string()));
                     }
-                    // The publisher is gone, and the same label is to be had elsewhere.
-                    if !room.borrow_and_update().is_offered(stream) {
+                    // Another stream with this label may come; this one will not.
+                    if !self.client.room().borrow().is_offered(offer.stream) {
                         eprintln!("its publisher is gone");
                         return Ok(());
                     }
@@ -177,13 +180,17 @@ impl Following<'_> {
                 }
             };
             connecting = true;
-            eprintln!("media flows");
+            let mut first = true;
+            eprintln!("connected to the relay");
             let mut report = interval(REPORT);
             report.reset();
             loop {
                 tokio::select! {
                     frame = reception.next() => match frame {
                         Some((codec, frame)) => {
+                            if std::mem::take(&mut first) {
+                                eprintln!("media flows");
+                            }
                             if let Some(recording) = &mut self.recording {
                                 recording.write(codec, &frame)?;
                             }
@@ -194,17 +201,7 @@ impl Following<'_> {
                         }
                     },
                     over = over(&mut subscription) => return over,
-                    _ = room.changed() => {
-                        let elsewhere = {
-                            let room = room.borrow_and_update();
-                            !room.is_offered(stream)
-                                && room.newest(&self.arguments.stream, self.arguments.publisher).is_some()
-                        };
-                        if elsewhere {
-                            eprintln!("the publisher is gone, and the stream is offered anew");
-                            return Ok(());
-                        }
-                    }
+                    () = &mut anew => return Ok(()),
                     _ = report.tick() => {
                         let [video, audio] = reception.stats();
                         eprintln!(
@@ -227,6 +224,28 @@ impl Following<'_> {
     }
 }
 
+/// Resolves when the stream's label is to be had elsewhere: its publisher is gone and somebody
+/// else has it, or the publisher itself began a newer one.
+async fn offered_anew(
+    mut room: watch::Receiver<RoomView>,
+    ours: &Offer,
+    publisher: Option<DeviceId>,
+) {
+    let label = &ours.content.label;
+    let anew = |room: &RoomView| {
+        room.newest(label, publisher).is_some_and(|newest| {
+            let same_publisher = newest.stream.publisher == ours.stream.publisher;
+            let newer = same_publisher && newest.content.started > ours.content.started;
+            newest.stream != ours.stream && (newer || !room.is_offered(ours.stream))
+        })
+    };
+    if room.wait_for(anew).await.is_err() {
+        // That the client has ended, others notice.
+        std::future::pending::<()>().await;
+    }
+    eprintln!("the stream is offered anew; changing to it");
+}
+
 /// Resolves when the subscription is over: without an error if the stream may come again.
 async fn over(subscription: &mut Subscription) -> anyhow::Result<()> {
     loop {
@@ -241,7 +260,10 @@ async fn over(subscription: &mut Subscription) -> anyhow::Result<()> {
             }
             Event::Withheld { code, retrying: false, .. } => bail!("no key any more: {code}"),
             Event::Withheld { code, .. } => eprintln!("{code}; asking again"),
-            Event::PublisherGone { .. } => eprintln!("the publisher has lost its key service"),
+            Event::PublisherGone { .. } => eprintln!(
+                "the publisher is not at the key service any more; if it does not come back, the \
+                 stream is waited for"
+            ),
             Event::PublisherBack { .. } => eprintln!("the publisher is back"),
             Event::Stalled { .. } => {
                 eprintln!("the publisher has not been heard of for a minute: nothing is opened");
@@ -261,11 +283,12 @@ struct Recording {
 impl Recording {
     fn create(out: &Path, offer: &Offer) -> anyhow::Result<Self> {
         let has = |codec| offer.content.tracks.iter().any(|track| track.codec == codec);
-        let video = has(Codec::Vp8).then(|| new_file(out, &offer.content.label, "ivf"));
-        let audio = has(Codec::Opus).then(|| new_file(out, &offer.content.label, "ogg"));
+        let extension = |codec, extension| has(codec).then_some(extension);
+        let extensions = [extension(Codec::Vp8, "ivf"), extension(Codec::Opus, "ogg")];
+        let [video, audio] = new_files(out, &offer.content.label, extensions)?;
         Ok(Self {
-            video: video.transpose()?.map(|(path, file)| (path, IvfWriter::new(file))),
-            audio: audio.transpose()?.map(|(path, file)| (path, OggOpusWriter::new(file))),
+            video: video.map(|(path, file)| (path, IvfWriter::new(BufWriter::new(file)))),
+            audio: audio.map(|(path, file)| (path, OggOpusWriter::new(BufWriter::new(file)))),
         })
     }
 
@@ -290,42 +313,58 @@ impl Recording {
     }
 
     fn finish(self) -> anyhow::Result<()> {
+        let cannot = |path: &Path| format!("cannot write {}", path.display());
         if let Some((path, writer)) = self.video {
-            let frames =
-                writer.finish().with_context(|| format!("cannot write {}", path.display()))?;
-            println!("{}: {frames} frames", path.display());
+            let frames = writer.finish().with_context(|| cannot(&path))?;
+            keep(&path, frames, "frames")?;
         }
         if let Some((path, writer)) = self.audio {
-            let packets =
-                writer.finish().with_context(|| format!("cannot write {}", path.display()))?;
-            println!("{}: {packets} packets", path.display());
+            let packets = writer.finish().with_context(|| cannot(&path))?;
+            keep(&path, packets, "packets")?;
         }
         Ok(())
     }
 }
 
-/// A new file called after the label; never one that is there already.
-fn new_file(
+/// Says what a file holds. An empty one plays nowhere, and is removed.
+fn keep(path: &Path, count: u32, what: &str) -> anyhow::Result<()> {
+    if count == 0 {
+        return fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
+    }
+    println!("{}: {count} {what}", path.display());
+    Ok(())
+}
+
+/// New files that are called after the label, and all the same but for their extensions. None
+/// that is there already is touched.
+fn new_files(
     out: &Path,
     label: &str,
-    extension: &str,
-) -> anyhow::Result<(PathBuf, BufWriter<File>)> {
+    extensions: [Option<&str>; 2],
+) -> anyhow::Result<[Option<(PathBuf, File)>; 2]> {
     // A label is somebody else's text: it must not lead out of the folder.
     let safe = |c: char| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
     let label: String = label.chars().take(64).map(safe).collect();
-    for number in 1..10_000 {
-        let name = match number {
-            1 => format!("{label}.{extension}"),
-            _ => format!("{label}-{number}.{extension}"),
-        };
-        let path = out.join(name);
-        match File::create_new(&path) {
-            Ok(file) => return Ok((path, BufWriter::new(file))),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot make {}", path.display()));
+    'numbers: for number in 1..10_000 {
+        let name = if number == 1 { label.clone() } else { format!("{label}-{number}") };
+        let mut files = [None, None];
+        for (place, extension) in extensions.into_iter().enumerate() {
+            let Some(extension) = extension else { continue };
+            let path = out.join(format!("{name}.{extension}"));
+            match File::create_new(&path) {
+                Ok(file) => files[place] = Some((path, file)),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    for (path, _) in files.into_iter().flatten() {
+                        fs::remove_file(path)?;
+                    }
+                    continue 'numbers;
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot make {}", path.display()));
+                }
             }
         }
+        return Ok(files);
     }
     bail!("{} holds too many recordings of «{label}»", out.display())
 }
@@ -337,9 +376,15 @@ mod tests {
     #[test]
     fn a_label_cannot_lead_out_of_the_folder_and_no_file_is_overwritten() {
         let out = tempfile::tempdir().unwrap();
-        for expected in ["___etc_passwd.ivf", "___etc_passwd-2.ivf"] {
-            let (path, _) = new_file(out.path(), "../etc/passwd", "ivf").unwrap();
-            assert_eq!(path, out.path().join(expected));
-        }
+        let mut make = |extensions| {
+            let files = new_files(out.path(), "../etc/passwd", extensions).unwrap();
+            files.map(|file| file.map(|(path, _)| path))
+        };
+        let path = |name| Some(out.path().join(name));
+        assert_eq!(make([None, Some("ogg")]), [None, path("___etc_passwd.ogg")]);
+        // The two of a recording have one name.
+        let both = [path("___etc_passwd-2.ivf"), path("___etc_passwd-2.ogg")];
+        assert_eq!(make([Some("ivf"), Some("ogg")]), both);
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 3);
     }
 }

@@ -3,10 +3,18 @@
 
 use std::{
     io::{self, Seek, SeekFrom, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
+
+use super::timeline::Timeline;
+
+/// Ticks of the RTP clock in a second, which are the time base of what is written.
+const CLOCK: u32 = 90_000;
+/// From one frame to the next, it takes at least and at most so long.
+const INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(10);
 
 /// A VP8 file, read whole.
 pub(crate) struct VideoFile {
@@ -32,30 +40,43 @@ impl VideoFile {
         let (rate, scale) = (u32_at(bytes, 16), u32_at(bytes, 20));
         let (rate, scale) = rate.zip(scale).context("the file is cut short")?;
         ensure!(rate > 0 && scale > 0, "its frame rate is zero");
-        let mut frames = Vec::new();
+        let (mut frames, mut times) = (Vec::new(), Vec::new());
         let mut at = header;
         while let Some(size) = u32_at(bytes, at) {
+            times.push(u32_at(bytes, at + 4).context("its last frame is cut short")?);
             at += 12;
             let frame = bytes.get(at..at + size as usize).context("its last frame is cut short")?;
             frames.push(frame.to_vec());
             at += frame.len();
         }
         ensure!(!frames.is_empty(), "it holds no frame");
-        let interval = Duration::from_secs_f64(f64::from(scale) / f64::from(rate));
+        // The time base need not be the frame rate: in a recording it is the RTP clock.
+        let ticks = usual_step(&times).unwrap_or(1);
+        let interval = f64::from(ticks) * f64::from(scale) / f64::from(rate);
+        let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::MAX);
+        ensure!(INTERVALS.contains(&interval), "its frame rate is not plausible");
         Ok(Self { frames, interval })
     }
+}
+
+/// The median of the steps from one time to the next: what is lost here and there changes nothing.
+fn usual_step(times: &[u32]) -> Option<u32> {
+    let mut steps: Vec<_> = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+    steps.sort_unstable();
+    steps.get(steps.len() / 2).copied()
 }
 
 /// Writes VP8 frames with their RTP timestamps as IVF.
 pub(crate) struct IvfWriter<W: Write + Seek> {
     file: W,
     frames: u32,
-    first: Option<u32>,
+    timeline: Timeline,
+    last: u64,
 }
 
 impl<W: Write + Seek> IvfWriter<W> {
     pub(crate) fn new(file: W) -> Self {
-        Self { file, frames: 0, first: None }
+        Self { file, frames: 0, timeline: Timeline::new(CLOCK), last: 0 }
     }
 
     /// Appends a frame. Those before the first key frame are left out: nothing can decode them.
@@ -65,17 +86,16 @@ impl<W: Write + Seek> IvfWriter<W> {
         rtp_timestamp: u32,
         key_frame: bool,
     ) -> io::Result<()> {
-        let first = match self.first {
-            Some(first) => first,
-            None if !key_frame => return Ok(()),
-            None => {
-                self.write_header(frame)?;
-                *self.first.insert(rtp_timestamp)
+        if self.frames == 0 {
+            if !key_frame {
+                return Ok(());
             }
-        };
+            self.write_header(frame)?;
+        }
+        self.last = self.timeline.place(rtp_timestamp, Instant::now());
         let size = u32::try_from(frame.len()).map_err(io::Error::other)?;
         self.file.write_all(&size.to_le_bytes())?;
-        self.file.write_all(&u64::from(rtp_timestamp.wrapping_sub(first)).to_le_bytes())?;
+        self.file.write_all(&self.last.to_le_bytes())?;
         self.file.write_all(frame)?;
         self.frames += 1;
         Ok(())
@@ -93,16 +113,19 @@ impl<W: Write + Seek> IvfWriter<W> {
         header[8..12].copy_from_slice(b"VP80");
         header[12..14].copy_from_slice(&size(6));
         header[14..16].copy_from_slice(&size(8));
-        header[16..20].copy_from_slice(&90_000_u32.to_le_bytes());
+        header[16..20].copy_from_slice(&CLOCK.to_le_bytes());
         header[20..24].copy_from_slice(&1_u32.to_le_bytes());
         self.file.write_all(&header)
     }
 
     /// Completes the header, and says how many frames there are.
     pub(crate) fn finish(mut self) -> io::Result<u32> {
-        if self.first.is_some() {
+        if self.frames > 0 {
+            // Called the number of frames, and read by players as the length in ticks.
+            let last_frame = self.last / u64::from(self.frames - 1).max(1);
+            let length = u32::try_from(self.last + last_frame).unwrap_or(u32::MAX);
             self.file.seek(SeekFrom::Start(24))?;
-            self.file.write_all(&self.frames.to_le_bytes())?;
+            self.file.write_all(&length.to_le_bytes())?;
             self.file.flush()?;
         }
         Ok(self.frames)
@@ -126,8 +149,9 @@ mod tests {
         assert_eq!(writer.finish().unwrap(), 2);
         let file = VideoFile::parse(&bytes).unwrap();
         assert_eq!(file.frames, [key.to_vec(), vec![1, 2, 3, 4]]);
+        assert_eq!(file.interval, Duration::from_millis(50));
         assert_eq!(bytes[12..16], [0x40, 0x01, 0xF0, 0x00]);
-        assert_eq!(bytes[24], 2);
+        assert_eq!(bytes[24..28], 9000_u32.to_le_bytes());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod ivf;
 mod opus;
 mod player;
+mod timeline;
 
 pub(crate) use ivf::{IvfWriter, VideoFile};
 pub(crate) use opus::{AudioFile, OggOpusWriter};

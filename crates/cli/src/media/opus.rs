@@ -2,16 +2,20 @@
 
 use std::{
     io::{self, Cursor, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
 use ogg::{PacketReader, PacketWriteEndInfo, PacketWriter};
 
+use super::timeline::Timeline;
+
 /// Any number will do: there is one stream in the file.
 const SERIAL: u32 = 1;
 /// A packet of the usual length, in samples.
 const USUAL: u64 = 960;
+/// Samples in a second, whatever the encoder's rate was.
+const CLOCK: u32 = 48_000;
 
 /// An Opus file, read whole.
 pub(crate) struct AudioFile {
@@ -62,30 +66,27 @@ fn duration(packet: &[u8]) -> Option<Duration> {
 /// Writes Opus packets with their RTP timestamps as OGG.
 pub(crate) struct OggOpusWriter<W: Write> {
     writer: PacketWriter<'static, W>,
-    first: Option<u32>,
-    /// The last packet has to be marked as such, so one is held back.
-    held: Option<(Vec<u8>, u32)>,
+    timeline: Timeline,
+    /// The last packet has to be marked as such, so one is held back, with its place.
+    held: Option<(Vec<u8>, u64)>,
     packets: u32,
 }
 
 impl<W: Write> OggOpusWriter<W> {
     pub(crate) fn new(file: W) -> Self {
-        Self { writer: PacketWriter::new(file), first: None, held: None, packets: 0 }
+        let (writer, timeline) = (PacketWriter::new(file), Timeline::new(CLOCK));
+        Self { writer, timeline, held: None, packets: 0 }
     }
 
     pub(crate) fn write(&mut self, packet: &[u8], rtp_timestamp: u32) -> io::Result<()> {
-        let first = match self.first {
-            Some(first) => first,
-            None => {
-                self.write_headers(packet)?;
-                *self.first.insert(rtp_timestamp)
-            }
-        };
-        if let Some((held, _)) = self.held.replace((packet.to_vec(), rtp_timestamp)) {
+        if self.packets == 0 {
+            self.write_headers(packet)?;
+        }
+        let place = self.timeline.place(rtp_timestamp, Instant::now());
+        if let Some((held, _)) = self.held.replace((packet.to_vec(), place)) {
             // It ends where this one begins.
-            let end = u64::from(rtp_timestamp.wrapping_sub(first));
             let each = PacketWriteEndInfo::NormalPacket;
-            self.writer.write_packet(held, SERIAL, each, end)?;
+            self.writer.write_packet(held, SERIAL, each, place)?;
         }
         self.packets += 1;
         Ok(())
@@ -96,7 +97,7 @@ impl<W: Write> OggOpusWriter<W> {
         let mut head = b"OpusHead\x01".to_vec();
         head.push(channels);
         head.extend(0_u16.to_le_bytes());
-        head.extend(48_000_u32.to_le_bytes());
+        head.extend(CLOCK.to_le_bytes());
         head.extend([0, 0, 0]);
         let mut tags = b"OpusTags".to_vec();
         tags.extend(7_u32.to_le_bytes());
@@ -110,9 +111,9 @@ impl<W: Write> OggOpusWriter<W> {
 
     /// Writes the last packet, and says how many there are.
     pub(crate) fn finish(mut self) -> io::Result<u32> {
-        if let (Some((held, timestamp)), Some(first)) = (self.held.take(), self.first) {
-            let end = u64::from(timestamp.wrapping_sub(first)) + USUAL;
-            self.writer.write_packet(held, SERIAL, PacketWriteEndInfo::EndStream, end)?;
+        if let Some((held, place)) = self.held.take() {
+            let end = PacketWriteEndInfo::EndStream;
+            self.writer.write_packet(held, SERIAL, end, place + USUAL)?;
             self.writer.inner_mut().flush()?;
         }
         Ok(self.packets)
