@@ -21,8 +21,12 @@ impl ReplayWindow {
     /// Whether a frame with this counter may still be opened.
     ///
     /// # Errors
-    /// [`DecryptError::Replayed`] if it was recorded already or lies behind the window.
+    /// [`DecryptError::Replayed`] if it was recorded already or lies behind the window,
+    /// [`DecryptError::Limit`] for the last counter there is, behind which no end fits.
     pub fn screen(&self, counter: Counter) -> Result<(), DecryptError> {
+        if counter.0 == u64::MAX {
+            return Err(DecryptError::Limit);
+        }
         let behind = self.end.saturating_sub(counter.0);
         if behind == 0 {
             return Ok(());
@@ -38,7 +42,7 @@ impl ReplayWindow {
     ///
     /// # Errors
     /// [`DecryptError::Replayed`] if another thread recorded the same frame since it was
-    /// screened; the second copy must not be given out.
+    /// screened; the second copy must not be given out. [`DecryptError::Limit`] as above.
     pub fn record(&mut self, counter: Counter) -> Result<(), DecryptError> {
         self.screen(counter)?;
         if counter.0 >= self.end {
@@ -51,7 +55,7 @@ impl ReplayWindow {
                     self.seen[word] &= !bit;
                 }
             }
-            self.end = counter.0.saturating_add(1);
+            self.end = counter.0 + 1;
         }
         let (word, bit) = Self::place(counter.0);
         self.seen[word] |= bit;
