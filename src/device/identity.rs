@@ -50,6 +50,11 @@ impl Identity {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same account again, for an attempt that may have to be undone.
+    pub(super) fn copy_of_account(&self) -> Account {
+        Account::from_pickle(self.account().pickle())
+    }
+
     /// Makes one one-time key, for one message. It is never part of a published pool.
     pub(crate) fn one_time_key(&self) -> Option<PublicKey> {
         let mut account = self.account();

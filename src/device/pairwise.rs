@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::Identity;
 use crate::{
     primitives::{DeviceId, RoomId, StreamRef},
-    protocol::{Carrier, Envelope, OlmCarrier, OlmMessage, OlmPlaintext, PublicKey},
+    protocol::{Carrier, Envelope, MAX_ENVELOPE, OlmCarrier, OlmMessage, OlmPlaintext, PublicKey},
 };
 
 /// Why a 1:1 message could not be made or read.
@@ -48,24 +48,33 @@ impl Pairwise {
         Ok(Self { session, peer })
     }
 
-    /// A session from its first message, which must come from `curve25519`: so nobody else uses
-    /// up the one-time key. Also returns that message's content.
+    /// A session from its first message, which must come from `curve25519` and be made with
+    /// `one_time_key`, the answer to one question and to no other. Also returns that message's
+    /// content. The one-time key is used up only if all of it is right.
     pub(crate) fn inbound(
         identity: &Identity,
         peer: DeviceId,
         curve25519: PublicKey,
+        one_time_key: PublicKey,
         room: RoomId,
         carrier: &OlmCarrier,
     ) -> Result<(Self, OlmMessage), PairwiseError> {
         let Ciphertext::PreKey(message) = parse(carrier)? else {
             return Err(PairwiseError::Decryption);
         };
+        if message.one_time_key() != one_time_key.0 {
+            return Err(PairwiseError::Session);
+        }
+        // On a copy of the account, which would use up the key before the content is checked. Our
+        // public keys are no secret: another member may have the same peer encrypt something for
+        // *it* with them and pass that on to us.
         let created = identity
-            .account()
+            .copy_of_account()
             .create_inbound_session(SessionConfig::default(), curve25519.0, &message)
             .map_err(|_| PairwiseError::Session)?;
         let plaintext = Zeroizing::new(created.plaintext);
         let content = check(&plaintext, identity.device(), peer, room)?;
+        identity.forget_one_time_key(one_time_key);
         Ok((Self { session: created.session, peer }, content))
     }
 
@@ -79,9 +88,11 @@ impl Pairwise {
     ) -> Result<Envelope, PairwiseError> {
         let (sender, recipient) = (identity.device(), self.peer);
         let plaintext = OlmPlaintext { room, sender, recipient, message };
-        let plaintext =
-            Zeroizing::new(serde_json::to_vec(&plaintext).map_err(|_| PairwiseError::Syntax)?);
-        let encrypted = self.session.encrypt(&*plaintext).map_err(|_| PairwiseError::Session)?;
+        // As large as a message may be, so that it does not grow: the memory it outgrew would be
+        // given back with the key in it.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_ENVELOPE));
+        serde_json::to_writer(&mut *bytes, &plaintext).map_err(|_| PairwiseError::Syntax)?;
+        let encrypted = self.session.encrypt(&*bytes).map_err(|_| PairwiseError::Session)?;
         let (message_type, ciphertext) = encrypted.to_parts();
         let message_type = u8::try_from(message_type).map_err(|_| PairwiseError::Syntax)?;
         let carrier = OlmCarrier { recipient, stream, message_type, ciphertext };

@@ -21,7 +21,9 @@ const ASK_AFTER: Duration = Duration::from_millis(100);
 const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 /// Without an answer for this long, nothing is rendered.
 const STALL_AFTER: Duration = Duration::from_secs(60);
-/// The longest that a publisher may put off the next `Subscribe`.
+/// The shortest time after which a publisher may have us send the next `Subscribe` …
+const MIN_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// … and the longest.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How often the slots are looked at for keys that are missing. Together with [`ASK_AFTER`], a key
 /// is asked for 100 to 350 ms after the first frame that needed it, 225 ms in the mean.
@@ -205,7 +207,9 @@ impl Subscription {
             // Not of the session we have: the answer to a new `Subscribe` begins another one.
             Err(PairwiseError::Session) => {
                 let (peer, curve) = (self.stream.publisher, self.offer.curve25519);
-                let (olm, message) = Pairwise::inbound(fx.identity, peer, curve, room, carrier)?;
+                let ours = self.asking.one_time_key;
+                let (olm, message) =
+                    Pairwise::inbound(fx.identity, peer, curve, ours, room, carrier)?;
                 self.olm = Some(olm);
                 message
             }
@@ -319,7 +323,8 @@ impl Subscription {
         let retrying = retry_after.is_some();
         match retry_after {
             Some(after) => {
-                self.asking.next = Some(Next::Anew(fx.now + after.min(MAX_RETRY_AFTER)));
+                self.asking.next =
+                    Some(Next::Anew(fx.now + after.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)));
             }
             None => self.shut(fx),
         }
@@ -404,7 +409,8 @@ impl Subscription {
             return;
         }
         let Some(olm) = &mut self.olm else { return };
-        let id = fx.random_id();
+        // The same id until it is answered, so that an answer which takes its time still counts.
+        let id = self.request.as_ref().map_or_else(|| fx.random_id(), |request| request.id);
         let attempts = self.request.as_ref().map_or(1, |request| request.attempts + 1);
         let wait = fx.jitter(Duration::from_millis(RETRIES_MS[attempts.min(RETRIES_MS.len() - 1)]));
         self.request = Some(Request { id, attempts, next: fx.now + wait });
