@@ -17,6 +17,9 @@ pub enum EndpointError {
     /// A stream needs a track.
     #[error("a stream needs at least one track, and at most 65,536")]
     NoTracks,
+    /// The claim, or what is said of a stream to be published, does not fit a message.
+    #[error("too long: a claim may have 4 KiB, the description of a stream 32 KiB")]
+    TooLarge,
     /// Admission is by invite, but the room was entered without one.
     #[error("admission by invite needs a room with an invite; use another admission policy")]
     NoInvite,

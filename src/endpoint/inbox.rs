@@ -118,11 +118,12 @@ impl Endpoint {
                 self.member(sender, room, signed)?;
                 let StreamEnd { stream } = read(signed)?;
                 let stream = StreamRef { publisher: sender, stream };
-                let offered = self.offers.forget(stream);
                 let subscribed = self.subscriptions.get(&stream);
                 if let Some(subscription) = subscribed {
                     in_room(subscription.room_keys(), room)?;
-                } else if !offered {
+                }
+                let subscribed = subscribed.is_some();
+                if !self.offers.forget(stream) && !subscribed {
                     return Err(MessageError::UnknownStream);
                 }
                 self.close_subscription(stream, Ended::ByPublisher, now);
@@ -163,6 +164,9 @@ impl Endpoint {
     ) -> Result<(), MessageError> {
         self.for_us(sender, room, signed)?;
         let subscribe: Subscribe = read(signed)?;
+        if subscribe.claim.len() > Subscribe::MAX_CLAIM {
+            return Err(MessageError::Content(signed.kind));
+        }
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         let Some(publication) = self.publications.get_mut(&subscribe.stream) else {
             let keys = self.rooms.get(&room).ok_or(MessageError::UnknownRoom(room))?;

@@ -7,6 +7,10 @@ use crate::{
     stream::PublicationConfig,
 };
 
+/// The longest description of a stream. It travels in each handover of the stream's key as well,
+/// and must leave room for that.
+const MAX_OFFER: usize = 32 * 1024;
+
 /// What to publish.
 #[derive(Clone, Debug)]
 pub struct Publish {
@@ -88,6 +92,10 @@ impl Publish {
             started: now,
             seq: 0,
         };
+        let length = serde_json::to_vec(&offer).map_or(usize::MAX, |offer| offer.len());
+        if length > MAX_OFFER {
+            return Err(EndpointError::TooLarge);
+        }
         Ok(PublicationConfig { offer, admission: self.admission, suite: self.suite })
     }
 }

@@ -120,8 +120,14 @@ pub struct Subscribe {
     pub one_time_key: PublicKey,
     /// Grows with every `Subscribe` and `Unsubscribe` of this device: max(last + 1, unix ms).
     pub sequence: u64,
-    /// Bytes for the publisher's application, a display name or a token.
+    /// Bytes for the publisher's application, a display name or a token. At most
+    /// [`MAX_CLAIM`](Self::MAX_CLAIM).
     pub claim: String,
+}
+
+impl Subscribe {
+    /// The longest claim, in bytes: publishers keep it.
+    pub const MAX_CLAIM: usize = 4096;
 }
 
 /// "I am gone." Signed to the publisher.
