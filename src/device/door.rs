@@ -39,11 +39,13 @@ impl Doors {
         self.rooms.entry(room).or_default().admitted.insert(device);
     }
 
-    /// Bars a device for good and closes the room behind it.
+    /// Bars a device for good and closes behind it the room it is kicked out of, and every other
+    /// one that it was in: it has their invites too.
     pub(crate) fn kick(&mut self, room: RoomId, device: DeviceId) {
         self.blocked.insert(device);
-        let door = self.rooms.entry(room).or_default();
-        door.admitted.remove(&device);
-        door.closed = true;
+        self.rooms.entry(room).or_default().closed = true;
+        for door in self.rooms.values_mut() {
+            door.closed |= door.admitted.remove(&device);
+        }
     }
 }

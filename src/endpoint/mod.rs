@@ -54,7 +54,7 @@ use crate::{
     device::{Doors, Identity, Signer},
     media::{FrameDecryptor, FrameEncryptor},
     primitives::{DeviceId, Position, RoomId, RoomKeys, StreamId, StreamRef, Timestamp, TrackId},
-    protocol::TrackOffer,
+    protocol::{Subscribe, TrackOffer},
     stream::{Effects, Publication, Subscription},
 };
 use offers::Offers;
@@ -206,8 +206,8 @@ impl Endpoint {
     /// Starts a stream. Its encryptors can be used at once, and its offer goes to the room.
     ///
     /// # Errors
-    /// [`EndpointError::UnknownRoom`], [`EndpointError::NoTracks`], or
-    /// [`EndpointError::NoInvite`] if admission is by invite and the room has none.
+    /// [`EndpointError::UnknownRoom`], [`EndpointError::NoTracks`], [`EndpointError::TooLarge`],
+    /// or [`EndpointError::NoInvite`] if admission is by invite and the room has none.
     pub fn publish(
         &mut self,
         room: RoomId,
@@ -233,7 +233,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Admits a device that asked for a stream of ours ([`Event::JoinRequest`]).
+    /// Admits a device that asked for a stream of ours ([`Event::JoinRequest`]). If the room was
+    /// closed since, it is refused nevertheless ([`Event::Refused`]).
     ///
     /// # Errors
     /// [`EndpointError::UnknownStream`], [`EndpointError::NotAsked`].
@@ -265,8 +266,9 @@ impl Endpoint {
         if asked { Ok(()) } else { Err(EndpointError::NotAsked) }
     }
 
-    /// Kicks a device out of a stream of ours. It cannot read what is encrypted 1 s from now or
-    /// later, it is blocked, and the room is closed to devices that were not admitted before.
+    /// Kicks a device out of all streams of ours. It cannot read what is encrypted 1 s from now or
+    /// later, it is blocked, and this stream's room, like every other one that we admitted it in,
+    /// is closed to devices that were not admitted before.
     ///
     /// # Errors
     /// [`EndpointError::UnknownStream`], [`EndpointError::NotAHolder`].
@@ -276,14 +278,13 @@ impl Endpoint {
         device: DeviceId,
         now: Timestamp,
     ) -> Result<(), EndpointError> {
-        if !self.publications.contains_key(&stream) {
-            return Err(EndpointError::UnknownStream);
-        }
+        let publication = self.publications.get(&stream).ok_or(EndpointError::UnknownStream)?;
+        self.doors.kick(publication.room_keys().room(), device);
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         let mut held = false;
         // A blocked device keeps no other stream of ours either.
         for publication in self.publications.values_mut() {
-            held |= publication.kick(&mut fx, &mut self.doors, device);
+            held |= publication.kick(&mut fx, device);
         }
         if held { Ok(()) } else { Err(EndpointError::NotAHolder) }
     }
@@ -292,7 +293,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`EndpointError::Offer`] for bytes that are no valid offer, [`EndpointError::OwnStream`],
-    /// [`EndpointError::AlreadySubscribed`], [`EndpointError::Randomness`].
+    /// [`EndpointError::AlreadySubscribed`], [`EndpointError::TooLarge`] for a long claim,
+    /// [`EndpointError::Randomness`].
     pub fn subscribe(
         &mut self,
         offer: &[u8],
@@ -301,6 +303,9 @@ impl Endpoint {
     ) -> Result<StreamRef, EndpointError> {
         let offer = self.read_offer(offer).map_err(EndpointError::Offer)?;
         let stream = offer.stream;
+        if claim.len() > Subscribe::MAX_CLAIM {
+            return Err(EndpointError::TooLarge);
+        }
         if stream.publisher == self.device() {
             return Err(EndpointError::OwnStream);
         }

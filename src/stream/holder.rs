@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Effects, sessions::OutboundSession};
+use super::{Effects, Event, sessions::OutboundSession};
 use crate::{
     device::Pairwise,
     primitives::{DeviceId, Position, RoomKeys, StreamRef, Timestamp},
@@ -26,7 +26,8 @@ struct Delivery {
     position: Position,
     attempts: usize,
     next: Timestamp,
-    confirmed: bool,
+    /// Whether it was accepted, once the holder has said so.
+    accepted: Option<bool>,
 }
 
 /// A device that holds the key, or is about to.
@@ -41,6 +42,8 @@ pub(super) struct Holder {
     answer: Vec<u8>,
     lease_until: Timestamp,
     gone_since: Option<Timestamp>,
+    /// Whether our application was told of it: with the first key, whatever brings that.
+    announced: bool,
     exposed: bool,
     exposed_to_pending: bool,
     current: Option<Delivery>,
@@ -80,6 +83,7 @@ impl Holder {
             answer: Vec::new(),
             lease_until: now + LEASE,
             gone_since: None,
+            announced: false,
             exposed: false,
             exposed_to_pending: false,
             current: None,
@@ -116,11 +120,12 @@ impl Holder {
 
     /// The position it confirmed, of the generation in use.
     pub(super) fn confirmed(&self) -> Option<Position> {
-        self.current.as_ref().filter(|delivery| delivery.confirmed).map(|d| d.position)
+        self.current.as_ref().filter(|d| d.accepted == Some(true)).map(|d| d.position)
     }
 
-    pub(super) fn has_confirmed_pending(&self) -> bool {
-        self.pending.as_ref().is_some_and(|delivery| delivery.confirmed)
+    /// Whether it need not be waited for: it has the pending key, or refuses to have it.
+    pub(super) fn has_answered_pending(&self) -> bool {
+        self.pending.as_ref().is_some_and(|delivery| delivery.accepted.is_some())
     }
 
     /// The pending generation came into use.
@@ -163,7 +168,7 @@ impl Holder {
             position,
             attempts: 0,
             next: now,
-            confirmed: false,
+            accepted: None,
         });
         let wait = RETRIES_MS[delivery.attempts.min(RETRIES_MS.len() - 1)];
         delivery.attempts += 1;
@@ -181,6 +186,12 @@ impl Holder {
         if self.answer.is_empty() {
             self.answer = sent;
         }
+        if !self.announced {
+            self.announced = true;
+            let (stream, device) = (handover.stream.stream, self.device);
+            let claim = self.claim.clone();
+            fx.event(Event::HolderJoined { stream, device, claim, position });
+        }
     }
 
     fn delivery(&mut self, which: Which) -> &mut Option<Delivery> {
@@ -191,14 +202,15 @@ impl Holder {
     }
 
     /// An ack arrived. Returns the position it confirms, if that is news. A holder that refuses
-    /// a key has been reached as well: it is not sent the same one for ever.
-    pub(super) fn acked(&mut self, share: MessageId) -> Option<Position> {
+    /// a key has been reached as well: it is not sent the same one for ever. It may still take
+    /// it, if another copy of it pleases it better.
+    pub(super) fn acked(&mut self, share: MessageId, accepted: bool) -> Option<Position> {
         let delivery = [&mut self.current, &mut self.pending]
             .into_iter()
             .flatten()
-            .find(|delivery| delivery.share == share && !delivery.confirmed)?;
-        delivery.confirmed = true;
-        Some(delivery.position)
+            .find(|delivery| delivery.share == share && delivery.accepted != Some(true))?;
+        delivery.accepted = Some(accepted);
+        accepted.then_some(delivery.position)
     }
 
     /// When the unacked key of this generation must be sent again.
@@ -208,7 +220,7 @@ impl Holder {
             Which::Pending => &self.pending,
         }
         .as_ref()
-        .filter(|delivery| !delivery.confirmed)
+        .filter(|delivery| delivery.accepted.is_none())
         .map(|delivery| delivery.next)
     }
 

@@ -41,6 +41,14 @@ impl Rotation {
         Self { cause, since, minted: None, mint_at, deadline, voided: false, late: None }
     }
 
+    /// Somebody who left already is kicked as well: what applies to it has a kick's deadline now.
+    pub(super) fn hurry(&mut self, now: Timestamp) {
+        self.cause = RotationCause::Kick;
+        self.deadline = self.deadline.min(now + KICK_DEADLINE);
+        self.mint_at = self.mint_at.min(now);
+        self.late = self.late.map(|(_, since)| (RotationCause::Kick, since));
+    }
+
     /// Another holder left. `exposed`: it was sent the minted session.
     ///
     /// Returns the session that it made worthless, if any.

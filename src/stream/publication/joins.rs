@@ -45,16 +45,15 @@ impl Publication {
         if !self.is_news(device, subscribe.sequence) {
             return false;
         }
-        if let Err(code) = doors.check(self.keys.room(), device) {
-            let reason = match code {
-                WithheldCode::Blocked => Refusal::Blocked,
-                _ => Refusal::Closed,
-            };
-            self.refuse(fx, device, &subscribe, code, reason);
+        if self.is_shut_out(fx, doors, device, &subscribe) {
             return true;
         }
+        // Kept from here on only: strangers must not make us remember them.
         match verdict {
-            Verdict::Admit => self.let_in(fx, doors, device, subscribe),
+            Verdict::Admit => {
+                self.sequences.insert(device, subscribe.sequence);
+                self.let_in(fx, doors, device, subscribe);
+            }
             Verdict::Refuse(reason) => {
                 self.refuse(fx, device, &subscribe, WithheldCode::NotAdmitted, reason);
             }
@@ -64,12 +63,30 @@ impl Publication {
             }
             Verdict::Ask => {
                 let claim = subscribe.claim.clone();
+                self.sequences.insert(device, subscribe.sequence);
                 let news = self.asking.insert(device, subscribe).is_none();
                 if news {
                     fx.event(Event::JoinRequest { stream: self.id(), device, claim });
                 }
             }
         }
+        true
+    }
+
+    /// Whether the door is shut to a device, which is then told so.
+    fn is_shut_out(
+        &self,
+        fx: &mut Effects<'_>,
+        doors: &Doors,
+        device: DeviceId,
+        subscribe: &Subscribe,
+    ) -> bool {
+        let Err(code) = doors.check(self.keys.room(), device) else { return false };
+        let reason = match code {
+            WithheldCode::Blocked => Refusal::Blocked,
+            _ => Refusal::Closed,
+        };
+        self.refuse(fx, device, subscribe, code, reason);
         true
     }
 
@@ -81,7 +98,10 @@ impl Publication {
         device: DeviceId,
     ) -> bool {
         let Some(subscribe) = self.asking.shift_remove(&device) else { return false };
-        self.let_in(fx, doors, device, subscribe);
+        // It may have been closed since the device asked.
+        if !self.is_shut_out(fx, doors, device, &subscribe) {
+            self.let_in(fx, doors, device, subscribe);
+        }
         true
     }
 
@@ -93,11 +113,8 @@ impl Publication {
     }
 
     /// Sequences of a device only grow; an old `Subscribe` or `Unsubscribe` replayed says nothing.
-    pub(super) fn is_news(&mut self, device: DeviceId, sequence: u64) -> bool {
-        let last = self.sequences.entry(device).or_default();
-        let news = sequence > *last;
-        *last = sequence.max(*last);
-        news
+    pub(super) fn is_news(&self, device: DeviceId, sequence: u64) -> bool {
+        self.sequences.get(&device).is_none_or(|last| sequence > *last)
     }
 
     fn let_in(
@@ -123,7 +140,7 @@ impl Publication {
     }
 
     pub(super) fn drive_joins(&mut self, fx: &mut Effects<'_>) {
-        if !self.join_at.is_some_and(|at| at <= fx.now) {
+        if self.join_at.is_none_or(|at| at > fx.now) {
             return;
         }
         self.join_at = None;
@@ -132,22 +149,14 @@ impl Publication {
         let stepped = self.step(fx);
         let pending = self.rotation.as_ref().and_then(|rotation| rotation.minted.as_ref());
         let handover = handover(&self.keys, &self.scope, &self.offer);
-        let stream = self.scope.stream.stream;
         for holder in self.holders.values_mut().filter(|h| h.is_waiting_for_first_key()) {
-            let mut first = None;
             if stepped {
                 holder.hand_over(fx, &handover, &self.current, Which::Current, None);
-                first = Some(self.current.position());
             }
             if let Some(session) = pending
                 && holder.is_waiting_for_pending()
             {
                 holder.hand_over(fx, &handover, session, Which::Pending, None);
-                first = first.or(Some(session.position()));
-            }
-            if let Some(position) = first {
-                let (device, claim) = (holder.device, holder.claim.clone());
-                fx.event(Event::HolderJoined { stream, device, claim, position });
             }
         }
     }

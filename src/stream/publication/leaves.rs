@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use super::{Publication, SESSION_LIFETIME, STEP_INTERVAL, handover};
 use crate::{
-    device::Doors,
     primitives::{DeviceId, Generation},
     protocol::{Answers, WithheldCode},
     stream::{
@@ -24,23 +23,25 @@ impl Publication {
         device: DeviceId,
         sequence: u64,
     ) {
-        if self.is_news(device, sequence) {
+        // Of whoever was never considered there is nothing to forget, nor to remember.
+        if self.sequences.contains_key(&device) && self.is_news(device, sequence) {
+            self.sequences.insert(device, sequence);
             self.asking.shift_remove(&device);
             self.remove(fx, device, LeaveReason::Unsubscribed);
         }
     }
 
-    /// Removes a device for good and closes the room's door behind it. False if it is no holder
-    /// and was not asking either; it is blocked all the same.
-    pub(crate) fn kick(
-        &mut self,
-        fx: &mut Effects<'_>,
-        doors: &mut Doors,
-        device: DeviceId,
-    ) -> bool {
-        doors.kick(self.keys.room(), device);
+    /// Removes a device for good; the door is closed already. False if it is no holder and was
+    /// not asking either.
+    pub(crate) fn kick(&mut self, fx: &mut Effects<'_>, device: DeviceId) -> bool {
         let asked = self.asking.shift_remove(&device).is_some();
-        self.remove(fx, device, LeaveReason::Kicked) || asked
+        let held = self.remove(fx, device, LeaveReason::Kicked);
+        if !held && let Some(rotation) = &mut self.rotation {
+            // Perhaps it left just now, and reads on until the switch.
+            rotation.hurry(fx.now);
+            self.drive_rotation(fx);
+        }
+        held || asked
     }
 
     fn remove(&mut self, fx: &mut Effects<'_>, device: DeviceId, reason: LeaveReason) -> bool {
@@ -112,7 +113,7 @@ impl Publication {
 
     pub(super) fn switch_if_ready(&mut self, fx: &mut Effects<'_>) {
         let Some(rotation) = &mut self.rotation else { return };
-        let all_have_it = self.holders.values().all(Holder::has_confirmed_pending);
+        let all_have_it = self.holders.values().all(Holder::has_answered_pending);
         if !(all_have_it || rotation.deadline_passed(fx.now)) {
             return;
         }

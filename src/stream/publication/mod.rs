@@ -149,9 +149,7 @@ impl Publication {
         holder.seen();
         match message {
             OlmMessage::StreamKeyAck(ack) => {
-                if let Some(position) = holder.acked(ack.share)
-                    && ack.accepted
-                {
+                if let Some(position) = holder.acked(ack.share, ack.accepted) {
                     fx.event(Event::KeyConfirmed { stream, device: sender, position });
                 }
                 self.switch_if_ready(fx);
@@ -241,10 +239,12 @@ impl Publication {
     /// Gives each track's encryptor the send key of the current position.
     fn install(&self) {
         let base_keys = self.current.base_keys(self.slots.iter().map(|(track, ..)| *track));
-        for ((_, _, slot), base_key) in self.slots.iter().zip(&base_keys) {
-            if slot.install(self.current.position(), base_key).is_err() {
-                // Positions only grow, so this cannot happen; were it to, silence is safe and a
-                // repeated nonce is not.
+        for (index, (_, _, slot)) in self.slots.iter().enumerate() {
+            let position = self.current.position();
+            let installed = base_keys.get(index).map(|base_key| slot.install(position, base_key));
+            if installed != Some(Ok(())) {
+                // Positions only grow and each track has a key, so this cannot happen; were it
+                // to, silence is safe, and neither a repeated nonce nor the key of before is.
                 slot.pause(true);
             }
         }
