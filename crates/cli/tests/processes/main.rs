@@ -1,0 +1,12 @@
+//! The `olmcast` command as its users have it: real processes, real sockets, real kills.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout, reason = "measured times are shown with --nocapture")]
+
+mod admission;
+mod demo;
+mod fixture;
+mod kicks;
+mod losses;
+mod recordings;
+mod strangers;
+mod usage;
