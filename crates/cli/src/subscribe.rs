@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn a_label_cannot_lead_out_of_the_folder_and_no_file_is_overwritten() {
         let out = tempfile::tempdir().unwrap();
-        let mut make = |extensions| {
+        let make = |extensions| {
             let files = new_files(out.path(), "../etc/passwd", extensions).unwrap();
             files.map(|file| file.map(|(path, _)| path))
         };

@@ -110,7 +110,7 @@ impl Process {
     }
 
     /// From here on only what it says next counts.
-    pub(crate) fn from_here(&mut self) {
+    pub(crate) fn listen_anew(&mut self) {
         self.mark = self.stderr.len();
     }
 

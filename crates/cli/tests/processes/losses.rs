@@ -39,7 +39,7 @@ fn the_key_service_dies_and_comes_back() {
     assert!(!bob.has_said("no media"));
     // Longer than anybody may be away: who came back was not removed.
     thread::sleep(AWAY + Duration::from_secs(1));
-    publisher.from_here();
+    publisher.listen_anew();
     publisher.hears("holders");
     publisher.says(&device);
     publisher.says(" Bob reads from");
@@ -56,7 +56,7 @@ fn the_relay_dies_and_comes_back() {
     let mut ada = place.subscriber("Ada");
     place.grows("Ada", "camera.ivf");
     for process in [&mut publisher, &mut ada] {
-        process.from_here();
+        process.listen_anew();
     }
     let killed = place.relay.kill();
     let told = publisher.says("the relay is gone; connecting to it again");
@@ -91,7 +91,7 @@ fn a_publisher_that_is_started_again_is_seen_again_within_five_seconds() {
                 name,
                 &if number == 1 { "camera.ivf".to_owned() } else { format!("camera-{number}.ivf") },
             );
-            subscriber.from_here();
+            subscriber.listen_anew();
         }
         if killed {
             publisher.kill();
