@@ -528,3 +528,31 @@ fn no_order_of_joins_and_leaves_opens_the_past_or_the_future() {
         }
     }
 }
+
+/// A member that asks anew every 160 ms takes a step each time: the stream runs out of them and
+/// goes on in a new generation, and repeats neither a position nor a counter.
+#[test]
+fn a_member_that_uses_up_all_steps_gains_nothing() {
+    let mut room = Room::with(1);
+    let (a, stream, publisher) = (room.subscribers[0], room.stream, room.stream.publisher);
+    let keys = room.invite.room_keys();
+    let member = Identity::generate();
+    let mut headers = std::collections::BTreeSet::new();
+    for sequence in 1..4300 {
+        let subscribe = subscribe_of(&member, stream, sequence);
+        let bytes = signed(&member.signer(), &keys, publisher, Kind::Subscribe, &subscribe);
+        room.net.deliver(publisher, &bytes);
+        room.net.run(160);
+        let wire = room.net.frame(stream);
+        let header = olmcast::sframe::Header::parse(&wire[3..]).unwrap().0;
+        assert!(headers.insert((header.key_id, header.counter)));
+        if sequence % 100 == 0 {
+            assert!(room.reads(a), "{sequence}");
+        }
+        room.net.log.clear();
+    }
+    room.net.run(3000);
+    let position = room.net.endpoint(publisher).position(stream.stream).unwrap();
+    assert_eq!(position.generation.0, 1);
+    assert!(room.reads(a));
+}
