@@ -161,9 +161,7 @@ impl Driver {
 
     fn note(&self, event: &Event) {
         match event {
-            Event::Offered(offer) => self.room.send_modify(|room| {
-                room.offers.insert(offer.stream, ((**offer).clone(), true));
-            }),
+            Event::Offered(offer) => self.room.send_modify(|room| room.note((**offer).clone())),
             Event::Ended { stream, .. } => self.room.send_modify(|room| {
                 room.offers.shift_remove(stream);
             }),

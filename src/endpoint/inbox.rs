@@ -182,7 +182,8 @@ impl Endpoint {
             );
             return Err(MessageError::UnknownRoom(room));
         }
-        let has_invite = has_proof(publication.room_keys(), sender, room, signed);
+        let keys = publication.room_keys();
+        let has_invite = !keys.has_invite() || has_proof(keys, sender, room, signed);
         let doors = &mut self.doors;
         let news = publication.handle_subscribe(&mut fx, doors, sender, subscribe, has_invite);
         if news { Ok(()) } else { Err(MessageError::Old) }

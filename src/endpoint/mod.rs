@@ -158,12 +158,7 @@ impl Endpoint {
 
     /// Time has passed: retries, leases, rotations and steps that are due.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        let mut fx = Effects {
-            identity: &self.identity,
-            rng: &mut self.rng,
-            outputs: &mut self.outputs,
-            now,
-        };
+        let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         for publication in self.publications.values_mut() {
             publication.handle_timeout(&mut fx);
         }

@@ -307,8 +307,11 @@ mod tests {
         assert!(!DoorKey::opens(&door.public(), &room, &[8; 32], &device, &signature));
         let someone = DeviceId::from_bytes([4; 32]);
         assert!(!DoorKey::opens(&door.public(), &room, &challenge, &someone, &signature));
-        // The stranger's own key with its own valid signature is still not this room's door.
-        let forged = other.sign(&challenge, &device);
+        // A stranger's own key is not this room's door, whatever it signs.
+        let honest = other.sign(&challenge, &device);
+        assert!(!DoorKey::opens(&other.public(), &room, &challenge, &device, &honest));
+        let forged = other.0.sign(&door_form(&room, &challenge, &device));
+        let forged = Signature::from_bytes(forged.to_bytes());
         assert!(!DoorKey::opens(&other.public(), &room, &challenge, &device, &forged));
     }
 

@@ -7,7 +7,8 @@ use crate::primitives::DeviceId;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Admission {
-    /// The application answers each request. The default.
+    /// The application answers each request. In a room with an invite, only whoever has it is
+    /// put to the application: strangers cannot crowd the door. The default.
     #[default]
     Ask,
     /// Whoever proves to have the room's invite.
@@ -27,12 +28,12 @@ pub(super) enum Verdict {
 }
 
 impl Admission {
-    /// `has_invite`: the request carried a valid admission proof.
+    /// `has_invite`: the request carried a valid admission proof, or the room has no invite.
     pub(super) fn judge(&self, device: DeviceId, has_invite: bool) -> Verdict {
         match self {
+            Self::Ask | Self::Invite if !has_invite => Verdict::Refuse(Refusal::NoInvite),
             Self::Ask => Verdict::Ask,
-            Self::Invite if has_invite => Verdict::Admit,
-            Self::Invite => Verdict::Refuse(Refusal::NoInvite),
+            Self::Invite => Verdict::Admit,
             Self::AllowList(devices) if devices.contains(&device) => Verdict::Admit,
             Self::AllowList(_) => Verdict::Refuse(Refusal::NotAdmitted),
             Self::InsecureOpen => Verdict::Admit,

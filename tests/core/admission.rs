@@ -124,6 +124,25 @@ fn an_application_can_admit_and_refuse_each_device() {
 }
 
 #[test]
+fn an_application_is_not_asked_about_strangers_to_a_room_with_an_invite() {
+    let mut net = Network::new();
+    let invite = invite();
+    let publisher = net.device(invite.room_keys());
+    let stream = net.publish(publisher, &invite.room_keys(), Publish::new("camera"));
+    let stranger = net.device(RoomKeys::without_invite(invite.room()));
+    let member = net.device(invite.room_keys());
+    net.subscribe(stranger, stream);
+    net.subscribe(member, stream);
+    net.run(2000);
+    let asked = net.events(publisher).filter_map(|event| match event {
+        Event::JoinRequest { device, .. } => Some(*device),
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [member]);
+    assert_eq!(refusals(&net, stream), [Refusal::NoInvite]);
+}
+
+#[test]
 fn an_allow_list_admits_those_on_it_only() {
     let mut net = Network::new();
     let keys = RoomKeys::without_invite(RoomId::from_name("my own room"));

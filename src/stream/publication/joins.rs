@@ -18,7 +18,8 @@ const GATHER: Duration = Duration::from_millis(150);
 const MAX_ASKING: usize = 256;
 
 impl Publication {
-    /// A signed `Subscribe` in this stream's room. `has_invite`: it carried a valid proof.
+    /// A signed `Subscribe` in this stream's room. `has_invite`: it carried a valid proof, or
+    /// the room has no invite.
     /// False if it is old news.
     pub(crate) fn handle_subscribe(
         &mut self,
