@@ -44,6 +44,7 @@ pub(crate) fn assert_genuine(folder: &Path, name: &str) -> (usize, usize) {
     assert_eq!(frames[0].1[0] & 1, 0, "the first is no key frame");
     assert!(frames.iter().all(|(_, frame)| source.contains(frame)));
     assert!(frames.windows(2).all(|pair| pair[0].0 < pair[1].0), "time goes back");
+    assert!(frames[frames.len() - 1].0 < 120 * 90_000, "time jumps");
 
     let source: HashSet<_> = packets_of(&media("audio.ogg")).into_iter().collect();
     let packets = packets_of(&folder.join(format!("{name}.ogg")));
