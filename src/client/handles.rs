@@ -13,6 +13,7 @@ pub struct Publication {
     pub(super) client: Client,
     pub(super) stream: StreamRef,
     pub(super) tracks: Vec<(TrackOffer, FrameEncryptor)>,
+    pub(super) events: tokio::sync::broadcast::Receiver<super::ClientEvent>,
 }
 
 impl Publication {
@@ -24,6 +25,23 @@ impl Publication {
     /// The encryptors of its tracks, in the order in which the tracks were added.
     pub fn encryptors(&self) -> impl Iterator<Item = FrameEncryptor> {
         self.tracks.iter().map(|(_, encryptor)| encryptor.clone())
+    }
+
+    /// What happens to this stream next, from its beginning on: who asks, joins, is refused or
+    /// leaves, and every change of the key. With [`Admission::Ask`](crate::endpoint::Admission),
+    /// answer each [`Event::JoinRequest`]. Events that were not fetched in time are skipped.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn event(&mut self) -> Result<Event, ClientError> {
+        loop {
+            let event = super::next_event(&mut self.events).await?;
+            if let super::ClientEvent::Stream(event) = event
+                && published(&event) == Some(self.stream.stream)
+            {
+                return Ok(event);
+            }
+        }
     }
 
     /// Who holds the key.
@@ -154,6 +172,20 @@ impl Subscription {
         let stream = self.stream();
         // It fails only if the subscription is over already.
         let _ = self.client.call(move |endpoint, now| endpoint.unsubscribe(stream, now)).await;
+    }
+}
+
+/// The stream of our own that an event is about.
+fn published(event: &Event) -> Option<StreamId> {
+    match event {
+        Event::JoinRequest { stream, .. }
+        | Event::Refused { stream, .. }
+        | Event::HolderJoined { stream, .. }
+        | Event::KeyConfirmed { stream, .. }
+        | Event::HolderLeft { stream, .. }
+        | Event::Stepped { stream, .. }
+        | Event::Rotated { stream, .. } => Some(*stream),
+        _ => None,
     }
 }
 

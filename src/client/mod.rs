@@ -190,7 +190,8 @@ impl Client {
         self.clock.now()
     }
 
-    /// What happens from now on.
+    /// What happens from now on, to all streams and to the connection: a broadcast channel, which
+    /// tells a receiver that lags behind how many events it missed.
     pub fn events(&self) -> broadcast::Receiver<ClientEvent> {
         self.events.subscribe()
     }
@@ -206,6 +207,7 @@ impl Client {
     /// [`ClientError::Endpoint`], [`ClientError::Ended`].
     pub async fn publish(&self, publish: Publish) -> Result<Publication, ClientError> {
         let room = self.room_id;
+        let events = self.events.subscribe();
         let (stream, tracks) = self
             .call(move |endpoint, now| {
                 let stream = endpoint.publish(room, publish, now)?;
@@ -218,7 +220,7 @@ impl Client {
             })
             .await??;
         let stream = StreamRef { publisher: self.device, stream };
-        Ok(Publication { client: self.clone(), stream, tracks })
+        Ok(Publication { client: self.clone(), stream, tracks, events })
     }
 
     /// Waits for a stream with this label, by this publisher if one is named, and returns the
@@ -237,7 +239,8 @@ impl Client {
         room.newest(label, publisher).cloned().ok_or(ClientError::StreamEnded)
     }
 
-    /// Waits for a stream with this label, and for its key.
+    /// Waits for a stream with this label, and for its key, as long as that takes: put a time-out
+    /// around it if you must. A publisher may have to answer for each device.
     ///
     /// # Errors
     /// As [`subscribe_to`](Self::subscribe_to). A stream that ends while its key is awaited is

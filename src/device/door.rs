@@ -35,6 +35,11 @@ impl Doors {
         }
     }
 
+    /// Whether a device was ever let into one of our rooms.
+    pub(crate) fn knows(&self, device: DeviceId) -> bool {
+        self.rooms.values().any(|door| door.admitted.contains(&device))
+    }
+
     pub(crate) fn admitted(&mut self, room: RoomId, device: DeviceId) {
         self.rooms.entry(room).or_default().admitted.insert(device);
     }

@@ -26,8 +26,8 @@ pub enum EndpointError {
     /// The device did not ask to be admitted, or was answered already.
     #[error("the device is not waiting for an answer")]
     NotAsked,
-    /// The device holds no key of ours. It is blocked all the same.
-    #[error("the device holds no key; it is blocked from now on")]
+    /// The device never held a key of ours, and does not ask for one.
+    #[error("the device holds no key of ours and asks for none")]
     NotAHolder,
     /// One's own stream cannot be subscribed to.
     #[error("this is our own stream")]
@@ -68,6 +68,10 @@ pub enum MessageError {
     /// It cannot be decrypted, or says something that its sender may not say.
     #[error(transparent)]
     Olm(#[from] PairwiseError),
+    /// It is for those who hold a key that this device does not have: a beacon of a stream that
+    /// is not subscribed to, or of a step before its own. Usual, and harmless.
+    #[error("the message is for holders of a key that is not here")]
+    NoKey,
     /// It is about a stream that is not known here.
     #[error("the message is about an unknown stream")]
     UnknownStream,

@@ -33,9 +33,8 @@ impl Endpoint {
                 let stream = StreamRef { publisher: sender, stream };
                 let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
                 let subscription = self.subscriptions.get_mut(&stream);
-                let subscription = subscription.ok_or(MessageError::UnknownStream)?;
-                let taken = subscription.handle_beacon(&mut fx, &message);
-                if taken { Ok(()) } else { Err(MessageError::Content(Kind::Beacon)) }
+                let taken = subscription.is_some_and(|held| held.handle_beacon(&mut fx, &message));
+                if taken { Ok(()) } else { Err(MessageError::NoKey) }
             }
             Carrier::Signed(signed) => self.handle_signed(sender, room, &signed, bytes, now),
         }

@@ -48,7 +48,7 @@ pub use self::{
 };
 pub use crate::stream::{
     Admission, Ended, Event, Hoard, HolderState, LeaveReason, Offer, Output, Recipient, Refusal,
-    RotationCause,
+    RotationCause, SubscriptionState,
 };
 use crate::{
     device::{Doors, Identity, Signer},
@@ -149,9 +149,10 @@ impl Endpoint {
     }
 
     /// Where a subscribed stream is, as far as we know, and how many of its frames were opened.
-    pub fn subscription(&self, stream: StreamRef) -> Option<(Option<Position>, u64)> {
+    pub fn subscription(&self, stream: StreamRef) -> Option<SubscriptionState> {
         let subscription = self.subscriptions.get(&stream)?;
-        Some((subscription.position(), subscription.opened()))
+        let (position, opened) = (subscription.position(), subscription.opened());
+        Some(SubscriptionState { position, opened })
     }
 
     // Inputs
@@ -274,14 +275,18 @@ impl Endpoint {
         now: Timestamp,
     ) -> Result<(), EndpointError> {
         let publication = self.publications.get(&stream).ok_or(EndpointError::UnknownStream)?;
+        let asks = self.publications.values().any(|publication| publication.is_asked_by(device));
+        // A mistyped id must not close the room to everybody who is still to come.
+        if !asks && !self.doors.knows(device) {
+            return Err(EndpointError::NotAHolder);
+        }
         self.doors.kick(publication.room_keys().room(), device);
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        let mut held = false;
         // A blocked device keeps no other stream of ours either.
         for publication in self.publications.values_mut() {
-            held |= publication.kick(&mut fx, device);
+            publication.kick(&mut fx, device);
         }
-        if held { Ok(()) } else { Err(EndpointError::NotAHolder) }
+        Ok(())
     }
 
     /// Asks for the stream of an offer. `claim` is handed to the publisher's application.

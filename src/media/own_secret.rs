@@ -46,10 +46,11 @@ impl OwnSecret {
         Self { base_key: base_key(suite, secret), keys: HashMap::new() }
     }
 
-    /// The key for a frame that is no replay; changes nothing.
+    /// The key for a frame that is no replay; changes nothing. A KID that no encryptor of this kind
+    /// draws is most likely plain media.
     pub(super) fn screen(&self, header: Header) -> Result<Arc<OpenKey>, DecryptError> {
         if header.key_id.0 < FIRST_KEY_ID {
-            return Err(DecryptError::Expired);
+            return Err(DecryptError::Syntax);
         }
         match self.keys.get(&header.key_id) {
             Some((key, window)) => window.screen(header.counter).map(|()| Arc::clone(key)),

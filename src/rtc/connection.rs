@@ -29,7 +29,9 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum ConnectError {
     /// Not an absolute `http` URL.
-    #[error("{0:?} is not a WHIP or WHEP URL; it looks like http://host:port/whip/stream")]
+    #[error(
+        "{0:?} is not a WHIP or WHEP URL; it looks like http://host:port/whip/stream (https is not supported yet)"
+    )]
     Url(String),
     /// The relay's name has no address, or no network leads to it.
     #[error("no route to {host}: {source}; check the name and the network")]

@@ -26,6 +26,9 @@ use crate::{
 const REQUEST: Duration = Duration::from_secs(10);
 /// For ICE and DTLS after it.
 const CONNECT: Duration = Duration::from_secs(10);
+/// A stream is announced before its media is at the relay: for so long it is asked for again.
+const PATIENCE: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// Host candidates take milliseconds: this only bounds a stack that is stuck.
 const GATHER: Duration = Duration::from_secs(5);
 /// An answer of two tracks has about 2 KiB. More than this is not read.
@@ -53,11 +56,13 @@ pub async fn connect_publisher(
         let sender = EncryptedSender::add(&*peer.connection, &kind.to_string(), encryptor).await?;
         senders.push(sender);
     }
-    Ok((endpoint.connect(peer).await?, senders))
+    Ok((endpoint.connect(peer, Duration::ZERO).await?, senders))
 }
 
 /// Subscribes through a WHEP endpoint: one receiver for each decryptor, in their order, at most
-/// one of video and one of audio. Returns when media can flow; frames follow as they are sent.
+/// one of video and one of audio. Returns when media can flow; frames follow as they are sent. A
+/// stream that the relay does not know (404) is asked for again for three seconds: its publisher
+/// may just be about to connect.
 ///
 /// # Errors
 /// Any of [`ConnectError`]. Nothing is left behind.
@@ -81,7 +86,7 @@ pub async fn connect_subscriber(
     }
     // When it ends with the connection, receivers that still wait end, too.
     peer.tasks.spawn(hand_out(tracks, waiting));
-    Ok((endpoint.connect(peer).await?, receivers))
+    Ok((endpoint.connect(peer, PATIENCE).await?, receivers))
 }
 
 /// Gives every track that arrives to the receiver of its kind.
@@ -125,6 +130,9 @@ impl Endpoint {
     async fn new(url: &str) -> Result<Self, ConnectError> {
         let invalid = || ConnectError::Url(url.to_owned());
         let url = Url::parse(url).map_err(|_| invalid())?;
+        if url.scheme() != "http" {
+            return Err(invalid());
+        }
         let host = url.host_str().ok_or_else(invalid)?.to_owned();
         let port = url.port_or_known_default().ok_or_else(invalid)?;
         let local = route_to(&host, port)
@@ -137,8 +145,9 @@ impl Endpoint {
         Ok(Self { url, local, http })
     }
 
-    /// Offers what was added to the peer, and waits until media can flow.
-    async fn connect(self, mut peer: Peer) -> Result<Connection, ConnectError> {
+    /// Offers what was added to the peer, and waits until media can flow. A stream that is not
+    /// there yet is asked for again during `patience`.
+    async fn connect(self, mut peer: Peer, patience: Duration) -> Result<Connection, ConnectError> {
         let offer = peer.connection.create_offer(None).await?;
         peer.connection.set_local_description(offer).await?;
         let gathering = peer.gathered.wait_for(|done| *done);
@@ -146,7 +155,15 @@ impl Endpoint {
         let offer = peer.connection.local_description().await.filter(|_| gathered);
         let offer = offer
             .ok_or_else(|| ConnectError::WebRtc(Error::Other("no ICE candidate".to_owned())))?;
-        let (session, answer) = self.post(offer.sdp).await?;
+        let start = tokio::time::Instant::now();
+        let (session, answer) = loop {
+            match self.post(offer.sdp.clone()).await {
+                Err(ConnectError::Refused { status: 404, .. }) if start.elapsed() < patience => {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                answer => break answer?,
+            }
+        };
         let connection = Connection { peer, session, http: self.http };
 
         // From here on the relay has a session: end it if it comes to nothing.

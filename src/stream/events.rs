@@ -35,7 +35,7 @@ pub enum Recipient {
 }
 
 /// A stream that somebody offers, checked to be signed by its publisher.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Offer {
     /// The stream.
     pub stream: StreamRef,
@@ -45,6 +45,16 @@ pub struct Offer {
     pub content: StreamOffer,
     /// The message itself, to subscribe with.
     pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer")
+            .field("stream", &self.stream)
+            .field("room", &self.room)
+            .field("content", &self.content)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What happened.
@@ -249,6 +259,15 @@ pub enum Ended {
     ByPublisher,
     /// The publisher started again and offers a newer stream under the same label.
     Replaced,
+}
+
+/// A subscribed stream, as its subscriber sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriptionState {
+    /// The newest position that the publisher announced; `None` before the first key.
+    pub position: Option<Position>,
+    /// Frames opened so far, over all tracks.
+    pub opened: u64,
 }
 
 /// One holder of a stream, as its publisher sees it.

@@ -25,6 +25,7 @@ pub use admission::Admission;
 pub(crate) use effects::Effects;
 pub use events::{
     Ended, Event, HolderState, LeaveReason, Offer, Output, Recipient, Refusal, RotationCause,
+    SubscriptionState,
 };
 pub use hoard::Hoard;
 pub(crate) use publication::{Publication, PublicationConfig};

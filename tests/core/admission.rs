@@ -143,6 +143,21 @@ fn an_application_is_not_asked_about_strangers_to_a_room_with_an_invite() {
 }
 
 #[test]
+fn a_kick_of_a_device_that_was_never_there_closes_no_door() {
+    let mut room = Room::with(1);
+    let (stream, stranger) = (room.stream, invite());
+    let stranger = room.net.device(stranger.room_keys());
+    for device in [stranger, stream.publisher] {
+        let now = room.net.time();
+        let kicked = room.net.endpoint(stream.publisher).kick(stream.stream, device, now);
+        assert_eq!(kicked, Err(EndpointError::NotAHolder));
+    }
+    let late = room.join();
+    room.net.run(1000);
+    assert!(room.reads(late));
+}
+
+#[test]
 fn an_allow_list_admits_those_on_it_only() {
     let mut net = Network::new();
     let keys = RoomKeys::without_invite(RoomId::from_name("my own room"));

@@ -130,7 +130,7 @@ impl Forger {
     }
 
     fn position(&mut self) -> Option<Position> {
-        self.net.endpoint(self.victim).subscription(self.stream).unwrap().0
+        self.net.endpoint(self.victim).subscription(self.stream).unwrap().position
     }
 }
 

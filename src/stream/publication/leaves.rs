@@ -33,15 +33,14 @@ impl Publication {
 
     /// Removes a device for good; the door is closed already. False if it is no holder and was
     /// not asking either.
-    pub(crate) fn kick(&mut self, fx: &mut Effects<'_>, device: DeviceId) -> bool {
-        let asked = self.asking.shift_remove(&device).is_some();
+    pub(crate) fn kick(&mut self, fx: &mut Effects<'_>, device: DeviceId) {
+        self.asking.shift_remove(&device);
         let held = self.remove(fx, device, LeaveReason::Kicked);
         if !held && let Some(rotation) = &mut self.rotation {
             // Perhaps it left just now, and reads on until the switch.
             rotation.hurry(fx.now);
             self.drive_rotation(fx);
         }
-        held || asked
     }
 
     fn remove(&mut self, fx: &mut Effects<'_>, device: DeviceId, reason: LeaveReason) -> bool {

@@ -109,6 +109,11 @@ impl Publication {
         self.current.position()
     }
 
+    /// Whether a device waits for the application's answer.
+    pub(crate) fn is_asked_by(&self, device: DeviceId) -> bool {
+        self.asking.contains_key(&device)
+    }
+
     pub(crate) fn holders(&self) -> impl Iterator<Item = HolderState> {
         self.holders.values().map(|holder| HolderState {
             device: holder.device,
