@@ -35,6 +35,16 @@ async fn a_relay_that_cannot_serve_is_told_apart_from_one_that_is_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_about_to_be_published_is_waited_for() {
+    let relay = relay().await;
+    let late = async {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        publish(&relay, "camera").await
+    };
+    let _both = tokio::join!(late, crate::subscribe(&relay, "camera"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_taken_stream_and_a_second_video_track_are_refused() {
     let relay = relay().await;
     let _publisher = publish(&relay, "camera").await;

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     /// The room's invite link, in quotes, since it has a #
     #[arg(long, env = "OLMCAST_ROOM", hide_env_values = true, value_name = "LINK")]
     room: String,
-    /// A VP8 file (IVF)
+    /// A VP8 file (IVF); needed unless there is --audio
     #[arg(long, value_name = "FILE.ivf", required_unless_present = "audio")]
     video: Option<PathBuf>,
     /// An Opus file (OGG)
@@ -239,6 +239,7 @@ async fn obey(publication: &Publication, guests: &Guests, line: &str) -> anyhow:
             let holders = publication.holders().await?;
             let holders = holders.iter().map(|holder| (holder.device, holder.claim.as_str()));
             publication.kick(find(holders, who()?, "watches")?).await?;
+            eprintln!("kicked; from now on only devices that were admitted before can join");
         }
         "admit" => publication.admit(guests.find_asking(who()?)?).await?,
         "refuse" => publication.refuse(guests.find_asking(who()?)?).await?,

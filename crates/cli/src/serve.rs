@@ -19,13 +19,24 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut config = ServerConfig::new(arguments.listen);
-    config.names = arguments.names;
+    let names = arguments.names;
+    config.names.clone_from(&names);
     let server = Server::bind(config).await?;
+    let address = server.local_addr();
+    let dialled = match (names.first(), address.ip().is_unspecified()) {
+        (Some(name), _) => name.clone(),
+        (None, false) => address.to_string(),
+        // A link must hold what devices dial, and a wildcard is nothing that they could.
+        (None, true) => format!("NAME:{}", address.port()),
+    };
+    println!("key service on {address}; make a room with: olmcast room new --server {dialled}");
+    if dialled.starts_with("NAME:") {
+        println!("start it with --name {dialled} as well, with the name that devices dial");
+    }
     println!(
-        "key service on {}; make a room with: olmcast room new --server {0}",
-        server.local_addr()
+        "mail is kept in memory; connections are not TLS yet: who listens on the way learns what \
+         the service does (SECURITY.md)"
     );
-    println!("mail is kept in memory; connections are not encrypted, put TLS in front of it");
     crate::console::interrupted().await?;
     server.shutdown().await;
     Ok(())

@@ -65,9 +65,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let client = Client::connect(&invite, Identity::generate()).await?.with_name(&arguments.name);
     eprintln!("this device is {}", client.device());
-    let mut following = Following { arguments: &arguments, client: &client, recording: None };
+    let mut following =
+        Following { arguments: &arguments, client: &client, recording: None, watched: false };
     let result = tokio::select! {
-        result = following.run() => result,
+        result = following.run() => result.map(|()| Left::AtWill),
         error = service_messages(&client) => Err(error),
         result = until_left(&arguments) => result,
     };
@@ -75,11 +76,25 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     following.finish()?;
     // The unsubscription is on its way now.
     sleep(Duration::from_millis(300)).await;
-    result
+    if result? == Left::TimeOver && !following.watched {
+        bail!(
+            "nothing of «{}» was opened in all that time; is it published in this room, and by \
+             somebody who admits you?",
+            arguments.stream
+        );
+    }
+    Ok(())
+}
+
+/// Why it ended, if not for an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    AtWill,
+    TimeOver,
 }
 
 /// Resolves when the user wants to leave.
-async fn until_left(arguments: &Arguments) -> anyhow::Result<()> {
+async fn until_left(arguments: &Arguments) -> anyhow::Result<Left> {
     let end = arguments.duration.map(|duration| Instant::now() + duration);
     let mut console = Console::open();
     let typed = async {
@@ -98,11 +113,10 @@ async fn until_left(arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     tokio::select! {
-        interrupted = interrupted() => interrupted?,
-        () = typed => {}
-        () = over => {}
+        interrupted = interrupted() => interrupted.map(|()| Left::AtWill).map_err(Into::into),
+        () = typed => Ok(Left::AtWill),
+        () = over => Ok(Left::TimeOver),
     }
-    Ok(())
 }
 
 /// Says what becomes of the key service.
@@ -130,6 +144,8 @@ struct Following<'a> {
     arguments: &'a Arguments,
     client: &'a Client,
     recording: Option<Recording>,
+    /// Whether any frame was opened.
+    watched: bool,
 }
 
 impl Following<'_> {
@@ -190,6 +206,7 @@ impl Following<'_> {
                         Some((codec, frame)) => {
                             if std::mem::take(&mut first) {
                                 eprintln!("media flows");
+                                self.watched = true;
                             }
                             if let Some(recording) = &mut self.recording {
                                 recording.write(codec, &frame)?;
