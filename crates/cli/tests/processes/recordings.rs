@@ -53,7 +53,8 @@ pub(crate) fn assert_genuine(folder: &Path, name: &str) -> (usize, usize) {
     (frames.len(), packets.len())
 }
 
-/// What ffprobe says of a file; `None` if this machine has none.
+/// What ffprobe says of a file; `None` if this machine has none. Under `scripts/test`, which
+/// installs it where it can and then says so, it must be there.
 fn probe(path: &Path) -> Option<String> {
     let entries = "stream=codec_name,nb_read_frames:format=duration";
     let probe = Command::new("ffprobe")
@@ -62,6 +63,7 @@ fn probe(path: &Path) -> Option<String> {
         .arg(path)
         .output();
     let Ok(probe) = probe else {
+        assert!(std::env::var_os("OLMCAST_TEST_FFPROBE").is_none(), "ffprobe should be here");
         println!("no ffprobe here: {} was not given to another player", path.display());
         return None;
     };
