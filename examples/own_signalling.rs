@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let encryptor = alice.encryptor(stream, track).ok_or("no such track")?;
 
     // Bob has the offer from the room's own metadata, and shows a token as his claim.
-    let offer = alice.offer(stream, now).ok_or("no such stream")?;
+    let offer = alice.offer(stream).ok_or("no such stream")?;
     let watched = bob.subscribe(&offer, "token of bob", now)?;
     let mut decryptor = bob.decryptor(watched, track).ok_or("no such track")?;
 

@@ -30,7 +30,7 @@
 //! let camera = Publish::new("camera").track(Codec::Opus).with_invite();
 //! let stream = alice.publish(invite.room(), camera, now)?;
 //! let track = alice.tracks(stream)[0].id;
-//! let offer = alice.offer(stream, now).unwrap();
+//! let offer = alice.offer(stream).unwrap();
 //! let watched = bob.subscribe(&offer, "bob", now)?;
 //!
 //! // Any channel will do: here, each hands the other its bytes.

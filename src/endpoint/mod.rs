@@ -130,12 +130,8 @@ impl Endpoint {
     }
 
     /// The offer of a stream of ours, for an application that carries offers by its own means.
-    pub fn offer(&mut self, stream: StreamId, now: Timestamp) -> Option<Vec<u8>> {
-        // Signed anew rather than stored: it is rarely asked for.
-        let mut ignored = VecDeque::new();
-        let mut fx =
-            Effects { identity: &self.identity, rng: &mut self.rng, outputs: &mut ignored, now };
-        Some(self.publications.get(&stream)?.send_offer(&mut fx))
+    pub fn offer(&self, stream: StreamId) -> Option<Vec<u8>> {
+        Some(self.publications.get(&stream)?.offer(&self.identity))
     }
 
     /// The holders of a stream of ours, in the order in which they joined.
@@ -352,7 +348,7 @@ impl Endpoint {
     /// is subscribed to this is at most 250 ms away, since handles do not wake the endpoint.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let publications = self.publications.values().map(Publication::poll_timeout);
-        let subscriptions = self.subscriptions.values().map(Subscription::poll_timeout);
+        let subscriptions = self.subscriptions.values().filter_map(Subscription::poll_timeout);
         publications.chain(subscriptions).min()
     }
 }

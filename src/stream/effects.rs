@@ -56,31 +56,8 @@ impl Effects<'_> {
             Recipient::Device(device) => Some(device),
             _ => None,
         };
-        let envelope = self.signed(keys, kind, recipient, message);
+        let envelope = signed(self.identity, keys, kind, recipient, message);
         self.send(to, &envelope)
-    }
-
-    fn signed(
-        &self,
-        keys: &RoomKeys,
-        kind: Kind,
-        recipient: Option<DeviceId>,
-        message: &impl Serialize,
-    ) -> Envelope {
-        // These are our own plain structs; an empty payload would be refused by its reader.
-        let payload = serde_json::to_vec(message).unwrap_or_default();
-        let room = keys.room();
-        let sender = self.identity.device();
-        let form = SigningForm {
-            kind: kind.name(),
-            room: Some(&room),
-            recipient: recipient.as_ref(),
-            payload: &payload,
-        };
-        let signature = self.identity.signer().sign(form);
-        let proof = keys.admission_proof(&sender, &form.to_bytes());
-        let message = SignedMessage { kind, recipient, payload, signature, proof };
-        Envelope { sender, room, carrier: Carrier::Signed(message) }
     }
 
     /// Encrypts a message to one device and sends it.
@@ -101,4 +78,27 @@ impl Effects<'_> {
             Err(_) => Vec::new(),
         }
     }
+}
+
+/// Signs a message, with the proof of having the room's invite.
+pub(super) fn signed(
+    identity: &Identity,
+    keys: &RoomKeys,
+    kind: Kind,
+    recipient: Option<DeviceId>,
+    message: &impl Serialize,
+) -> Envelope {
+    // These are our own plain structs; an empty payload would be refused by its reader.
+    let payload = serde_json::to_vec(message).unwrap_or_default();
+    let (room, sender) = (keys.room(), identity.device());
+    let form = SigningForm {
+        kind: kind.name(),
+        room: Some(&room),
+        recipient: recipient.as_ref(),
+        payload: &payload,
+    };
+    let signature = identity.signer().sign(form);
+    let proof = keys.admission_proof(&sender, &form.to_bytes());
+    let message = SignedMessage { kind, recipient, payload, signature, proof };
+    Envelope { sender, room, carrier: Carrier::Signed(message) }
 }

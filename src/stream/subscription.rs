@@ -331,16 +331,16 @@ impl Subscription {
         fx.event(Event::Withheld { stream: self.stream, code: withheld.code, retrying });
     }
 
-    pub(crate) fn poll_timeout(&self) -> Timestamp {
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
         if self.is_closed() {
-            return Timestamp::from_unix_millis(u64::MAX);
+            return None;
         }
         let asking = self.asking.next.map(|next| match next {
             Next::Repeat(at) | Next::Anew(at) => at,
         });
         let renewing = self.confirmed_at.map(|_| self.renew_at);
         let ring = self.ring.lock().poll_timeout();
-        [asking, renewing, ring].into_iter().flatten().fold(self.look_at, Timestamp::min)
+        Some([asking, renewing, ring].into_iter().flatten().fold(self.look_at, Timestamp::min))
     }
 
     pub(crate) fn handle_timeout(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {

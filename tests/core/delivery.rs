@@ -20,8 +20,7 @@ fn keys_arrive_over_a_network_that_loses_repeats_and_reorders() {
             .map(|_| {
                 let device = room.net.device(room.invite.room_keys());
                 let offer = room.net.endpoint(room.stream.publisher);
-                let now = olmcast::primitives::Timestamp::default();
-                let offer = offer.offer(room.stream.stream, now).unwrap();
+                let offer = offer.offer(room.stream.stream).unwrap();
                 room.net.deliver(device, &offer);
                 let now = room.net.time();
                 room.net.endpoint(device).subscribe(&offer, "", now).unwrap();

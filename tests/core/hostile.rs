@@ -157,8 +157,7 @@ fn a_kick_closes_the_rooms_that_the_device_was_in_and_no_other() {
     let in_shared = publish_in(shared.room_keys());
     let in_other = publish_in(other.room_keys());
     let offer_in = |net: &mut Network, stream: StreamRef| {
-        let now = net.time();
-        net.endpoint(publisher).offer(stream.stream, now).unwrap()
+        net.endpoint(publisher).offer(stream.stream).unwrap()
     };
     let join = |net: &mut Network, device: DeviceId, keys: RoomKeys, stream: StreamRef| {
         let (offer, now) = (offer_in(net, stream), net.time());
@@ -431,7 +430,7 @@ fn no_order_of_joins_and_leaves_opens_the_past_or_the_future() {
                     let device = room.net.device(room.invite.room_keys());
                     let hoard = room.net.endpoint(device).hoard_keys();
                     let now = room.net.time();
-                    let offer = room.net.endpoint(publisher).offer(stream.stream, now).unwrap();
+                    let offer = room.net.endpoint(publisher).offer(stream.stream).unwrap();
                     room.net.endpoint(device).subscribe(&offer, "", now).unwrap();
                     room.net.flush(device);
                     room.subscribers.push(device);
@@ -451,7 +450,7 @@ fn no_order_of_joins_and_leaves_opens_the_past_or_the_future() {
                 5 | 6 if matches!(out[someone], Some((_, false))) => {
                     // It comes back, and may read again from now on: no claim about it is left.
                     let now = room.net.time();
-                    let offer = room.net.endpoint(publisher).offer(stream.stream, now).unwrap();
+                    let offer = room.net.endpoint(publisher).offer(stream.stream).unwrap();
                     if room.net.endpoint(device).subscribe(&offer, "", now).is_ok() {
                         room.net.flush(device);
                         out[someone] = None;

@@ -8,13 +8,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use indexmap::IndexMap;
 
 use super::{
-    Admission, Effects, Event, HolderState, Recipient, RotationCause,
+    Admission, Effects, Event, HolderState, Output, Recipient, RotationCause,
     base_key::Scope,
+    effects::signed,
     holder::{Handover, Holder, Which},
     rotation::Rotation,
     sessions::OutboundSession,
 };
 use crate::{
+    device::Identity,
     media::{EncryptorSlot, FrameEncryptor},
     primitives::{
         DeviceId, Generation, Position, RoomKeys, StreamId, StreamRef, Timestamp, TrackId,
@@ -122,10 +124,18 @@ impl Publication {
         })
     }
 
+    /// The offer, signed.
+    pub(crate) fn offer(&self, identity: &Identity) -> Vec<u8> {
+        let offer = signed(identity, &self.keys, Kind::StreamOffer, None, &self.offer);
+        // Its size was checked when the stream was made.
+        offer.encode().unwrap_or_default()
+    }
+
     /// Sends the offer to the room, to be kept there.
-    pub(crate) fn send_offer(&self, fx: &mut Effects<'_>) -> Vec<u8> {
+    fn send_offer(&self, fx: &mut Effects<'_>) {
         let to = Recipient::RoomState(self.keys.room(), self.id());
-        fx.send_signed(to, &self.keys, Kind::StreamOffer, &self.offer)
+        let bytes = self.offer(fx.identity);
+        fx.outputs.push_back(Output::Send { to, bytes });
     }
 
     /// Ends the stream: nothing is encrypted any more.
