@@ -19,8 +19,7 @@ const MAX_ASKING: usize = 256;
 
 impl Publication {
     /// A signed `Subscribe` in this stream's room. `has_invite`: it carried a valid proof, or
-    /// the room has no invite.
-    /// False if it is old news.
+    /// the room has no invite. False if it is old news.
     pub(crate) fn handle_subscribe(
         &mut self,
         fx: &mut Effects<'_>,

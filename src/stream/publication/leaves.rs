@@ -31,8 +31,7 @@ impl Publication {
         }
     }
 
-    /// Removes a device for good; the door is closed already. False if it is no holder and was
-    /// not asking either.
+    /// Removes a device for good; the door is closed already.
     pub(crate) fn kick(&mut self, fx: &mut Effects<'_>, device: DeviceId) {
         self.asking.shift_remove(&device);
         let held = self.remove(fx, device, LeaveReason::Kicked);
