@@ -158,6 +158,21 @@ fn a_kick_of_a_device_that_was_never_there_closes_no_door() {
 }
 
 #[test]
+fn a_kick_of_a_device_that_only_asked_closes_the_door_as_well() {
+    let mut net = Network::new();
+    let invite = invite();
+    let publisher = net.device(invite.room_keys());
+    let stream = net.publish(publisher, &invite.room_keys(), Publish::new("camera"));
+    let (asking, late) = (net.device(invite.room_keys()), net.device(invite.room_keys()));
+    net.subscribe(asking, stream);
+    net.run(200);
+    net.kick(stream, asking);
+    net.subscribe(late, stream);
+    net.run(2000);
+    assert_eq!(refusals(&net, stream), [Refusal::Closed]);
+}
+
+#[test]
 fn an_allow_list_admits_those_on_it_only() {
     let mut net = Network::new();
     let keys = RoomKeys::without_invite(RoomId::from_name("my own room"));
