@@ -8,14 +8,12 @@
 //! second time is not handed out again.
 //!
 //! ```no_run
-//! # async fn run(device: olmcast::primitives::DeviceId, account: vodozemac::olm::Account,
-//! #     invite: olmcast::primitives::Invite) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn run(identity: olmcast::device::Identity, invite: olmcast::primitives::Invite)
+//! # -> Result<(), Box<dyn std::error::Error>> {
 //! use olmcast::client::connection::{Connection, ConnectionEvent};
-//! use olmcast::primitives::Signature;
 //!
-//! let signer = move |bytes: &[u8]| Signature::from_bytes(account.sign(bytes).to_bytes());
 //! let rooms = vec![(invite.room(), invite.door_key()?)];
-//! let mut connection = Connection::open(invite.host(), device, signer, rooms);
+//! let mut connection = Connection::open(invite.host(), identity.signer(), rooms);
 //! let commands = connection.handle();
 //! while let Some(event) = connection.next().await {
 //!     match event {
@@ -45,7 +43,10 @@ use tokio::{
 pub use command::{CommandError, ConnectionHandle};
 pub use event::{ConnectionEvent, DownReason};
 
-use crate::primitives::{DeviceId, DoorKey, RoomId, Signature};
+use crate::{
+    device::Signer,
+    primitives::{DoorKey, RoomId},
+};
 use command::Command;
 use task::Task;
 
@@ -55,18 +56,6 @@ const EVENTS: usize = 1024;
 
 /// How long closing may take.
 const CLOSE: Duration = Duration::from_secs(2);
-
-/// Signs with the device key. Any `Fn(&[u8]) -> Signature` will do.
-pub trait DeviceSigner: Send + Sync + 'static {
-    /// The device's Ed25519 signature over these bytes.
-    fn sign(&self, bytes: &[u8]) -> Signature;
-}
-
-impl<F: Fn(&[u8]) -> Signature + Send + Sync + 'static> DeviceSigner for F {
-    fn sign(&self, bytes: &[u8]) -> Signature {
-        self(bytes)
-    }
-}
 
 /// Mail up to here was handed out. Sequences mean something only within an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,16 +87,11 @@ impl Connection {
     /// Begins to connect to the key service at `host` (`name:port`, as in the invite), which the
     /// device will authenticate to by exactly this name. Call it inside a tokio runtime. A
     /// service that cannot be reached is reported as [`ConnectionEvent::Down`], and tried again.
-    pub fn open(
-        host: impl Into<String>,
-        device: DeviceId,
-        signer: impl DeviceSigner,
-        rooms: Vec<(RoomId, DoorKey)>,
-    ) -> Self {
+    pub fn open(host: impl Into<String>, signer: Signer, rooms: Vec<(RoomId, DoorKey)>) -> Self {
         let (commands, received) = mpsc::channel(COMMANDS);
         let (events_in, events) = mpsc::channel(EVENTS);
         let (delivered, acks) = watch::channel(Delivered::default());
-        let task = Task::new(host.into(), device, Box::new(signer), rooms);
+        let task = Task::new(host.into(), signer, rooms);
         let task = tokio::spawn(task.run(received, events_in, acks));
         let handle = ConnectionHandle(commands);
         Self { handle, events, delivered, task: AbortOnDrop(task) }

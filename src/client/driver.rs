@@ -53,14 +53,8 @@ impl Driver {
 
     fn handle(&mut self, event: ConnectionEvent) {
         match event {
-            ConnectionEvent::Up => {
-                self.room.send_modify(|room| room.down = None);
-                self.tell(ClientEvent::ServiceUp);
-            }
-            ConnectionEvent::Down { reason } => {
-                self.room.send_modify(|room| room.down = Some(reason.clone()));
-                self.tell(ClientEvent::ServiceDown(reason));
-            }
+            ConnectionEvent::Up => self.tell(ClientEvent::ServiceUp),
+            ConnectionEvent::Down { reason } => self.tell(ClientEvent::ServiceDown(reason)),
             ConnectionEvent::Entered { roster, state, .. } => {
                 // Whoever left while we were away: the service did not tell us when.
                 let before: Vec<_> = self.room.borrow().present().collect();

@@ -132,9 +132,8 @@ impl Client {
         let mut endpoint = Endpoint::new(identity)?;
         endpoint.enter(invite.room_keys());
         let (device, signer) = (endpoint.device(), endpoint.signer());
-        let sign = move |bytes: &[u8]| signer.sign_bytes(bytes);
         let rooms = vec![(invite.room(), door)];
-        let connection = Connection::open(invite.host(), device, sign, rooms);
+        let connection = Connection::open(invite.host(), signer, rooms);
         let (calls, received) = mpsc::channel(CALLS);
         let (events, mut first) = broadcast::channel(EVENTS);
         let (room_in, room) = watch::channel(RoomView::default());

@@ -2,7 +2,6 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
-use super::connection::DownReason;
 use crate::{
     endpoint::Offer,
     primitives::{DeviceId, StreamId, StreamRef},
@@ -19,7 +18,6 @@ const MAX_OFFERS: usize = 256;
 pub struct RoomView {
     pub(super) present: BTreeSet<DeviceId>,
     pub(super) offers: IndexMap<StreamRef, (Offer, bool)>,
-    pub(super) down: Option<DownReason>,
 }
 
 impl RoomView {
@@ -47,11 +45,6 @@ impl RoomView {
     /// Who else is in the room.
     pub fn present(&self) -> impl Iterator<Item = DeviceId> {
         self.present.iter().copied()
-    }
-
-    /// Why there is no connection to the key service at the moment; `None` if there is one.
-    pub fn down(&self) -> Option<&DownReason> {
-        self.down.as_ref()
     }
 
     /// Takes note of an offer. When there are too many, the oldest that is offered no more is

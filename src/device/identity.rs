@@ -91,14 +91,8 @@ impl Signer {
 
     /// Signs one statement.
     pub fn sign(&self, form: SigningForm<'_>) -> Signature {
-        self.sign_bytes(&form.to_bytes())
-    }
-
-    /// Signs a statement that was written out already. Not for others: what is signed must
-    /// always be a [`SigningForm`], so that no signature can mean two things.
-    pub(crate) fn sign_bytes(&self, form: &[u8]) -> Signature {
         let account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        Signature::from_bytes(account.sign(form).to_bytes())
+        Signature::from_bytes(account.sign(form.to_bytes()).to_bytes())
     }
 }
 

@@ -78,6 +78,11 @@ impl Pairwise {
         Ok((Self { session: created.session, peer }, content))
     }
 
+    /// The other side.
+    pub(crate) fn peer(&self) -> DeviceId {
+        self.peer
+    }
+
     /// Encrypts a message into an envelope.
     pub(crate) fn seal(
         &mut self,

@@ -172,15 +172,18 @@ impl KeyRing {
         self.missing = self.missing.filter(|missing| !is_old(*missing));
         self.generations.retain(|_, held| held.expires.is_none_or(|at| now < at));
         for held in self.generations.values_mut() {
+            let before = held.floor;
             while let Some(&(at, step)) = held.retiring.front()
                 && at <= now
             {
                 held.retiring.pop_front();
                 held.floor = step;
             }
-            let floor = held.floor;
-            held.keys.advance_to(floor);
-            held.contexts.retain(|(step, _), _| *step >= floor);
+            if held.floor > before {
+                let floor = held.floor;
+                held.keys.advance_to(floor);
+                held.contexts.retain(|(step, _), _| *step >= floor);
+            }
         }
     }
 

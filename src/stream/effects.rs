@@ -70,8 +70,7 @@ impl Effects<'_> {
     ) -> Vec<u8> {
         match olm.seal(self.identity, keys.room(), stream, message) {
             Ok(envelope) => {
-                let to =
-                    envelope.recipient().map_or(Recipient::Room(keys.room()), Recipient::Device);
+                let to = Recipient::Device(olm.peer());
                 self.send(to, &envelope)
             }
             // A session that cannot encrypt is broken; the subscriber's next `Subscribe` mends it.

@@ -79,7 +79,7 @@ async fn a_signature_for_another_server_or_another_challenge_is_refused() {
     // What it would send next: the same signature with the right name beside it.
     let (mut raw, nonce) = Raw::dial(&server).await;
     let evil = Authentication { server: "evil.example:7600", nonce: &nonce };
-    let signature = device.sign(&evil.to_bytes());
+    let signature = device.sign(evil);
     let frame = ClientFrame::Authenticate { device: device.id(), server: name.clone(), signature };
     raw.send(&frame).await;
     assert_eq!(raw.receive().await, refused(RefusalCode::WrongSignature));
@@ -95,7 +95,7 @@ async fn a_signature_for_another_server_or_another_challenge_is_refused() {
     // Somebody else's id.
     let (mut raw, nonce) = Raw::dial(&server).await;
     let signed = Authentication { server: &name, nonce: &nonce };
-    let signature = Device::new().sign(&signed.to_bytes());
+    let signature = Device::new().sign(signed);
     raw.send(&ClientFrame::Authenticate { device: device.id(), server: name, signature }).await;
     assert_eq!(raw.receive().await, refused(RefusalCode::WrongSignature));
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use olmcast::{
     client::connection::{Connection, ConnectionEvent},
+    device::Identity,
     primitives::{DeviceId, Invite, Signature},
     protocol::service::{Authentication, ClientFrame, RefusalCode, ServerFrame, Subject},
     server::{Limits, Server, ServerConfig},
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
-use vodozemac::Ed25519SecretKey;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,20 +33,20 @@ pub(crate) fn invite(server: &Server) -> Invite {
 }
 
 pub(crate) struct Device {
-    key: Ed25519SecretKey,
+    identity: Identity,
 }
 
 impl Device {
     pub(crate) fn new() -> Self {
-        Self { key: Ed25519SecretKey::new() }
+        Self { identity: Identity::generate() }
     }
 
     pub(crate) fn id(&self) -> DeviceId {
-        DeviceId::from_bytes(*self.key.public_key().as_bytes())
+        self.identity.device()
     }
 
-    pub(crate) fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature::from_bytes(self.key.sign(bytes).to_bytes())
+    pub(crate) fn sign(&self, authentication: Authentication<'_>) -> Signature {
+        authentication.sign_with(|form| self.identity.signer().sign(form))
     }
 
     /// A connection of this device that is already in the invite's room.
@@ -57,10 +57,8 @@ impl Device {
     }
 
     pub(crate) fn open(&self, invite: &Invite) -> Connection {
-        let key = Ed25519SecretKey::from_slice(&self.key.to_bytes());
-        let signer = move |bytes: &[u8]| Signature::from_bytes(key.sign(bytes).to_bytes());
         let rooms = vec![(invite.room(), invite.door_key().unwrap())];
-        Connection::open(invite.host(), self.id(), signer, rooms)
+        Connection::open(invite.host(), self.identity.signer(), rooms)
     }
 
     /// A bare WebSocket of this device, authenticated; with its challenge.
@@ -126,7 +124,7 @@ impl Raw {
         name: &str,
         nonce: &[u8; 32],
     ) -> ServerFrame {
-        let signature = device.sign(&Authentication { server: name, nonce }.to_bytes());
+        let signature = device.sign(Authentication { server: name, nonce });
         let (device, server) = (device.id(), name.to_owned());
         self.send(&ClientFrame::Authenticate { device, server, signature }).await;
         self.receive().await

@@ -8,9 +8,9 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, protocol::WebSocketConfig},
 };
 
-use super::{DeviceSigner, DownReason};
+use super::DownReason;
 use crate::{
-    primitives::DeviceId,
+    device::Signer,
     protocol::service::{
         Authentication, ClientFrame, FrameError, MAX_FRAME, PATH, RefusalCode, ServerFrame,
     },
@@ -30,11 +30,7 @@ pub(super) struct Link {
 }
 
 /// Dials and authenticates.
-pub(super) async fn dial(
-    host: &str,
-    device: &DeviceId,
-    signer: &dyn DeviceSigner,
-) -> Result<Link, DownReason> {
+pub(super) async fn dial(host: &str, signer: &Signer) -> Result<Link, DownReason> {
     let handshake = async {
         let url = format!("ws://{host}{PATH}");
         let config = WebSocketConfig::default()
@@ -47,9 +43,13 @@ pub(super) async fn dial(
             ServerFrame::Challenge { nonce } => nonce,
             other => return Err(unexpected(other)),
         };
-        let signature = signer.sign(&Authentication { server: host, nonce: &nonce }.to_bytes());
-        let frame =
-            ClientFrame::Authenticate { device: *device, server: host.to_owned(), signature };
+        let authentication = Authentication { server: host, nonce: &nonce };
+        let signature = authentication.sign_with(|form| signer.sign(form));
+        let frame = ClientFrame::Authenticate {
+            device: signer.device(),
+            server: host.to_owned(),
+            signature,
+        };
         send(&mut socket, &frame).await?;
         match receive(&mut socket).await? {
             ServerFrame::Welcome { instance } => Ok(Link { socket, nonce, instance }),

@@ -18,12 +18,15 @@ mod read;
 mod write;
 
 use super::{
-    ConnectionEvent, Delivered, DeviceSigner, DownReason,
+    ConnectionEvent, Delivered, DownReason,
     command::Command,
     link::{Link, dial},
     standing::{Speaker, Standing},
 };
-use crate::primitives::{DeviceId, DoorKey, RoomId};
+use crate::{
+    device::Signer,
+    primitives::{DoorKey, RoomId},
+};
 use read::Arrived;
 
 /// Back-off between attempts: doubled from the first to the last, and spread by a fifth.
@@ -42,8 +45,7 @@ struct Finished;
 /// The task behind a connection.
 pub(super) struct Task {
     host: String,
-    device: DeviceId,
-    signer: Box<dyn DeviceSigner>,
+    signer: Signer,
     standing: Mutex<Standing>,
     /// Wakes the writing half when the reading half was told to slow down.
     slowed: Notify,
@@ -51,15 +53,10 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(
-        host: String,
-        device: DeviceId,
-        signer: Box<dyn DeviceSigner>,
-        rooms: Vec<(RoomId, DoorKey)>,
-    ) -> Self {
+    pub(super) fn new(host: String, signer: Signer, rooms: Vec<(RoomId, DoorKey)>) -> Self {
         let standing = Mutex::new(Standing::new(rooms));
         let (slowed, closing) = (Notify::new(), AtomicBool::new(false));
-        Self { host, device, signer, standing, slowed, closing }
+        Self { host, signer, standing, slowed, closing }
     }
 
     /// Never held across an await, and every change under it is whole.
@@ -77,12 +74,12 @@ impl Task {
         loop {
             // Commands keep being taken while dialling, so that their queue does not fill up.
             let dialled = tokio::select! {
-                dialled = dial(&self.host, &self.device, &*self.signer) => dialled,
+                dialled = dial(&self.host, &self.signer) => dialled,
                 Finished = self.absorb(&mut commands) => return,
             };
             let reason = match dialled {
                 Ok(link) => {
-                    info!(host = self.host, device = self.device.short(), "connected");
+                    info!(host = self.host, device = self.signer.device().short(), "connected");
                     let since = Instant::now();
                     if events.send((ConnectionEvent::Up, None)).await.is_err() {
                         return;
@@ -98,7 +95,7 @@ impl Task {
                 }
                 Err(reason) => reason,
             };
-            info!(host = self.host, device = self.device.short(), %reason, "not connected");
+            info!(host = self.host, device = self.signer.device().short(), %reason, "not connected");
             let last = reason.is_final();
             if told.as_ref() != Some(&reason) {
                 told = Some(reason.clone());
@@ -145,7 +142,7 @@ impl Task {
         arrived: &mut Arrived,
     ) -> ControlFlow<Finished, DownReason> {
         let Link { socket, nonce, instance } = link;
-        let speaker = Speaker { device: self.device, nonce };
+        let speaker = Speaker { device: self.signer.device(), nonce };
         let (sink, stream) = socket.split();
         let ended = tokio::select! {
             ended = self.read(stream, instance, events, arrived) => ended,

@@ -11,9 +11,9 @@ pub struct Authentication<'a> {
 }
 
 impl Authentication<'_> {
-    /// The bytes to sign with the device key.
-    pub fn to_bytes(self) -> Vec<u8> {
-        Self::form(&self.payload()).to_bytes()
+    /// Has the statement signed with the device key.
+    pub fn sign_with(self, sign: impl FnOnce(SigningForm<'_>) -> Signature) -> Signature {
+        sign(Self::form(&self.payload()))
     }
 
     /// Checks that `device` signed exactly this.

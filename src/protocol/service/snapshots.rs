@@ -101,7 +101,11 @@ fn what_the_service_says() {
 
 #[test]
 fn what_a_device_signs_names_the_server_and_the_nonce() {
-    let signed = Authentication { server: "h:1", nonce: &[7; 32] }.to_bytes();
+    let mut signed = Vec::new();
+    Authentication { server: "h:1", nonce: &[7; 32] }.sign_with(|form| {
+        signed = form.to_bytes();
+        SIGNATURE
+    });
     let expected = format!(
         "00 00 00 10 {} 00 00 00 15 {} 00*11 2b 00 00 00 03 68 3a 31 00 00 00 20 07*32",
         hex(b"olmcast/1 signed"),

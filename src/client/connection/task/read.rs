@@ -98,7 +98,7 @@ impl Task {
     }
 
     fn refused(&self, subject: Subject, code: RefusalCode) -> Option<ConnectionEvent> {
-        debug!(device = self.device.short(), ?code, "the service refused something");
+        debug!(device = self.signer.device().short(), ?code, "the service refused something");
         match subject {
             Subject::Request(request) if code == RefusalCode::RateLimited => {
                 self.standing().slow_down(request, Instant::now());
