@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // 32 secret bytes that both sides have, from wherever you manage keys.
     let secret = Secret::from_slice(&[7; 32]).ok_or("not 32 bytes")?;
     let suite = CipherSuite::default();
-    let encryptor = FrameEncryptor::from_secret(Codec::Vp8, suite, &secret)?;
+    let mut encryptor = FrameEncryptor::from_secret(Codec::Vp8, suite, &secret)?;
     let mut decryptor = FrameDecryptor::from_secret(Codec::Vp8, suite, &secret);
 
     let frame = [&[0x31, 2, 3][..], b"the rest of an encoded VP8 delta frame"].concat();

@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut now = Timestamp::from(std::time::SystemTime::now());
     let stream = alice.publish(room.room(), Publish::new("camera").track(Codec::Opus), now)?;
     let track = alice.tracks(stream)[0].id;
-    let encryptor = alice.encryptor(stream, track).ok_or("no such track")?;
+    let mut encryptor = alice.encryptor(stream, track).ok_or("no such track")?;
 
     // Bob has the offer from the room's own metadata, and shows a token as his claim.
     let offer = alice.offer(stream).ok_or("no such stream")?;

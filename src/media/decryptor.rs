@@ -1,11 +1,16 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use zeroize::Zeroize;
 
-use super::{key_ring::SharedKeyRing, own_secret::OwnSecret, plan};
+use super::{
+    key_ring::{Found, SharedKeyRing},
+    own_secret::OwnSecret,
+    plan,
+    track_key::{Opener, TrackKey},
+};
 use crate::{
     primitives::{Codec, Secret, Timestamp, TrackId},
-    sframe::{CipherSuite, DecryptError, Header, MAX_FRAMES_PER_KEY},
+    sframe::{CipherSuite, Ciphertext, DecryptError, Header, KeyId, OpenKey},
 };
 
 /// Decrypts the frames of one track.
@@ -18,18 +23,24 @@ pub struct FrameDecryptor {
 }
 
 enum Keys {
-    Stream { ring: SharedKeyRing, track: TrackId },
+    Stream(StreamKeys),
     OwnSecret(OwnSecret),
 }
 
 impl FrameDecryptor {
     pub(crate) fn new(codec: Codec, ring: SharedKeyRing, track: TrackId) -> Self {
-        Self { codec, keys: Keys::Stream { ring, track } }
+        ring.lock().watch(track);
+        Self { codec, keys: Keys::Stream(StreamKeys { ring, track, last: None }) }
     }
 
-    /// A decryptor for frames of any encryptor made from the same secret.
+    /// A decryptor for frames of any encryptor made from the same secret. It follows 1,024 of
+    /// them; then make another one.
     pub fn from_secret(codec: Codec, suite: CipherSuite, secret: &Secret<32>) -> Self {
-        Self { codec, keys: Keys::OwnSecret(OwnSecret::new(suite, secret)) }
+        Self::with_own_secret(codec, OwnSecret::new(suite, secret))
+    }
+
+    pub(super) fn with_own_secret(codec: Codec, keys: OwnSecret) -> Self {
+        Self { codec, keys: Keys::OwnSecret(keys) }
     }
 
     /// The codec whose frames it gives.
@@ -42,10 +53,10 @@ impl FrameDecryptor {
         plan::is_key_frame(self.codec, frame)
     }
 
-    /// Replaces what `out` holds by the frame that `wire` carries.
+    /// Replaces what `out` holds by the frame that `wire` carries. Allocates nothing once `out`
+    /// has grown; the first frame of a step that was not announced derives its key, and does.
     ///
-    /// The order is that of RFC 9605 §9.3: screen for replays, open, and only then record. There
-    /// is exactly one attempt to open, with the key the header names.
+    /// There is exactly one attempt to open, with the key that the header names.
     ///
     /// # Errors
     /// [`DecryptError::UnknownKey`] while the key may still come: hold the frame and try again.
@@ -56,25 +67,126 @@ impl FrameDecryptor {
         now: Timestamp,
         out: &mut Vec<u8>,
     ) -> Result<(), DecryptError> {
-        out.clear();
+        self.decrypt_to(wire, now, out).inspect_err(|_| out.clear())
+    }
+
+    /// Decrypts a frame where it stands. Allocates as little as
+    /// [`decrypt_into`](Self::decrypt_into).
+    ///
+    /// # Errors
+    /// As [`decrypt_into`](Self::decrypt_into). A frame that was not tried, because its key is
+    /// not here or because it was seen before, is left as it was; one that was is wiped.
+    pub fn decrypt_in_place(
+        &mut self,
+        frame: &mut Vec<u8>,
+        now: Timestamp,
+    ) -> Result<(), DecryptError> {
+        let clear = plan::clear_length(self.codec, frame).ok_or(DecryptError::Syntax)?;
+        let header = Ciphertext::parse(&frame[clear..])?.header();
+        let mut is_open = false;
+        let opened = self
+            .keys
+            .open(header, now, |key| key.open_in_place(frame, clear).inspect(|()| is_open = true));
+        opened.inspect_err(|_| wipe_if(is_open, frame))
+    }
+
+    /// The frame that `wire` carries, in a vector of its own.
+    ///
+    /// # Errors
+    /// As [`decrypt_into`](Self::decrypt_into).
+    pub fn decrypt(&mut self, wire: &[u8], now: Timestamp) -> Result<Vec<u8>, DecryptError> {
+        let mut out = Vec::new();
+        self.decrypt_to(wire, now, &mut out).map(|()| out)
+    }
+
+    #[inline]
+    fn decrypt_to(
+        &mut self,
+        wire: &[u8],
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecryptError> {
         let clear = plan::clear_length(self.codec, wire).ok_or(DecryptError::Syntax)?;
         let (clear, sframe) = wire.split_at(clear);
-        let (header, _) = Header::parse(sframe)?;
-        if header.counter.0 >= MAX_FRAMES_PER_KEY {
-            return Err(DecryptError::Limit);
-        }
-        let key = match &self.keys {
-            Keys::Stream { ring, track } => ring.lock().screen(header, *track, now)?,
-            Keys::OwnSecret(keys) => keys.screen(header)?,
-        };
-        out.extend_from_slice(clear);
-        let opened = key.open_into(clear, sframe, out).and_then(|()| match &mut self.keys {
-            Keys::Stream { ring, track } => ring.lock().record(header, *track, key),
-            Keys::OwnSecret(keys) => keys.record(header, key),
+        let ciphertext = Ciphertext::parse(sframe)?;
+        let mut is_open = false;
+        let opened = self.keys.open(ciphertext.header(), now, |key| {
+            key.open_into(clear, &ciphertext, out, clear.len()).inspect(|()| is_open = true)
         });
-        opened.inspect_err(|_| {
-            out.zeroize();
-        })
+        opened.inspect_err(|_| wipe_if(is_open, out))?;
+        out[..clear.len()].copy_from_slice(clear);
+        Ok(())
+    }
+}
+
+/// What was opened must not be given out if the window then refused it.
+fn wipe_if(is_open: bool, frame: &mut Vec<u8>) {
+    if is_open {
+        frame.zeroize();
+    }
+}
+
+impl Keys {
+    /// Opens a frame that is no replay, once, under the key that its header names.
+    #[inline]
+    fn open(
+        &mut self,
+        header: Header,
+        now: Timestamp,
+        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+    ) -> Result<(), DecryptError> {
+        match self {
+            Self::Stream(keys) => keys.open(header, now, open),
+            Self::OwnSecret(keys) => keys.open(header, open),
+        }
+    }
+}
+
+/// A track's view of its stream's key ring.
+struct StreamKeys {
+    ring: SharedKeyRing,
+    track: TrackId,
+    /// The key of the last frame, which is most likely the next one's too.
+    last: Option<(KeyId, Arc<TrackKey>)>,
+}
+
+impl StreamKeys {
+    #[inline]
+    fn open(
+        &mut self,
+        header: Header,
+        now: Timestamp,
+        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+    ) -> Result<(), DecryptError> {
+        let key = match &self.last {
+            Some((key_id, key)) if *key_id == header.key_id && !self.ring.is_stopped() => key,
+            _ => match self.find(header, now)? {
+                Found::Known(key) => &self.last.insert((header.key_id, key)).1,
+                Found::Fresh(key) => return self.open_fresh(header, key, open),
+            },
+        };
+        // Wiped since it was looked up: it is no longer in use.
+        key.open(header.counter, open).unwrap_or(Err(DecryptError::Expired))
+    }
+
+    #[cold]
+    fn find(&mut self, header: Header, now: Timestamp) -> Result<Found, DecryptError> {
+        self.last = None;
+        self.ring.lock().find(header, self.track, now)
+    }
+
+    #[cold]
+    fn open_fresh(
+        &mut self,
+        header: Header,
+        key: OpenKey,
+        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+    ) -> Result<(), DecryptError> {
+        let mut opener = Opener::new(key);
+        opener.open(header.counter, open)?;
+        let key = self.ring.lock().keep(header, self.track, opener)?;
+        self.last = Some((header.key_id, key));
+        Ok(())
     }
 }
 
@@ -85,66 +197,4 @@ impl fmt::Debug for FrameDecryptor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::FrameEncryptor;
-
-    fn pair() -> (FrameEncryptor, FrameDecryptor) {
-        let secret = Secret::fill(|bytes| bytes.fill(5));
-        let suite = CipherSuite::default();
-        (
-            FrameEncryptor::from_secret(Codec::Vp8, suite, &secret).unwrap(),
-            FrameDecryptor::from_secret(Codec::Vp8, suite, &secret),
-        )
-    }
-
-    #[test]
-    fn a_replayed_frame_is_refused_and_a_reordered_one_is_not() {
-        let (encryptor, mut decryptor) = pair();
-        let now = Timestamp::default();
-        let wires: Vec<_> = (0..3)
-            .map(|i| {
-                let mut wire = Vec::new();
-                encryptor.encrypt_into(&[1, 2, 3, i], &mut wire).unwrap();
-                wire
-            })
-            .collect();
-        let mut out = Vec::new();
-        for i in [2, 0, 1] {
-            decryptor.decrypt_into(&wires[i], now, &mut out).unwrap();
-            assert_eq!(out, [1, 2, 3, i as u8]);
-        }
-        for wire in &wires {
-            let error = decryptor.decrypt_into(wire, now, &mut out).unwrap_err();
-            assert_eq!((error, out.len()), (DecryptError::Replayed, 0));
-        }
-    }
-
-    #[test]
-    fn plain_stripped_cut_and_empty_frames_are_never_media() {
-        let (encryptor, mut decryptor) = pair();
-        let (mut wire, mut out) = (Vec::new(), Vec::new());
-        encryptor.encrypt_into(&[1; 60], &mut wire).unwrap();
-        let now = Timestamp::default();
-        for bad in [&[][..], &[1; 3], &[1; 60], &wire[3..]] {
-            assert!(decryptor.decrypt_into(bad, now, &mut out).is_err());
-            assert!(out.is_empty());
-        }
-        for length in 0..wire.len() {
-            assert!(decryptor.decrypt_into(&wire[..length], now, &mut out).is_err());
-        }
-        decryptor.decrypt_into(&wire, now, &mut out).unwrap();
-    }
-
-    #[test]
-    fn a_key_frame_flag_flipped_on_the_way_is_noticed() {
-        let (encryptor, mut decryptor) = pair();
-        let (mut wire, mut out) = (Vec::new(), Vec::new());
-        encryptor.encrypt_into(&[1; 60], &mut wire).unwrap();
-        for bit in 0..24 {
-            let mut altered = wire.clone();
-            altered[bit / 8] ^= 1 << (bit % 8);
-            assert!(decryptor.decrypt_into(&altered, Timestamp::default(), &mut out).is_err());
-        }
-    }
-}
+mod tests;

@@ -1,38 +1,64 @@
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::{fmt, sync::Arc};
+
+use super::{
+    key_id, own_secret, plan,
+    slot::{InstallRefused, Seen, Slot},
 };
-
-use arc_swap::ArcSwapOption;
-
-use super::{own_secret, plan};
 use crate::{
     primitives::{Codec, Position, Secret},
     sframe::{BaseKey, CipherSuite, EncryptError, SealKey},
 };
 
+/// Where an endpoint puts a track's send keys.
+pub(crate) type EncryptorSlot = Slot<SealKey>;
+
+impl EncryptorSlot {
+    /// Makes the one send key of this position and puts it to use at once.
+    pub(crate) fn install(
+        &self,
+        position: Position,
+        base_key: BaseKey,
+    ) -> Result<(), InstallRefused> {
+        self.put(position, || SealKey::new(base_key, key_id(position)))
+    }
+}
+
+impl Default for EncryptorSlot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Encrypts the frames of one track.
 ///
-/// Cheap to clone; all clones share one key and one counter, so simulcast layers may encrypt
-/// from several threads. The endpoint that handed it out installs and changes its keys.
-#[derive(Clone)]
+/// Cheap to clone: all clones share one key and one counter, so each simulcast layer encrypts
+/// with a clone of its own, from any thread. The endpoint that handed it out installs and changes
+/// its keys.
+///
+/// An encryptor holds the key that it last used until its next frame, [`refresh`](Self::refresh)
+/// or drop.
 pub struct FrameEncryptor {
     codec: Codec,
     slot: Arc<EncryptorSlot>,
+    seen: Seen<SealKey>,
+}
+
+impl Clone for FrameEncryptor {
+    fn clone(&self) -> Self {
+        Self::new(self.codec, Arc::clone(&self.slot))
+    }
 }
 
 impl FrameEncryptor {
     pub(crate) fn new(codec: Codec, slot: Arc<EncryptorSlot>) -> Self {
-        Self { codec, slot }
+        Self { codec, slot, seen: Seen::nothing() }
     }
 
     /// An encryptor for a secret that both sides already share, without any key service.
     ///
     /// It draws a random KID of at least 2^56. RFC 9605 mixes the KID into key and salt, so the
-    /// same secret after a restart, or in a second encryptor, repeats no nonce.
+    /// same secret after a restart, or in a second encryptor, repeats no nonce. For 2^20 frames;
+    /// then make another one.
     ///
     /// # Errors
     /// [`EncryptError::NotReady`] if the operating system gives no random bytes.
@@ -42,9 +68,7 @@ impl FrameEncryptor {
         secret: &Secret<32>,
     ) -> Result<Self, EncryptError> {
         let key_id = own_secret::random_key_id()?;
-        let slot = EncryptorSlot::default();
-        slot.key.store(Some(Arc::new(SealKey::new(&own_secret::base_key(suite, secret), key_id))));
-        Ok(Self::new(codec, Arc::new(slot)))
+        Ok(own_secret::encryptor(codec, own_secret::base_key(suite, secret, key_id), key_id))
     }
 
     /// The codec whose frames it takes.
@@ -65,20 +89,49 @@ impl FrameEncryptor {
     /// stream may not send, [`EncryptError::Limit`] when the key is used up,
     /// [`EncryptError::TooLarge`], [`EncryptError::Empty`] or [`EncryptError::Syntax`] for
     /// frames that are none. `out` is then empty.
-    pub fn encrypt_into(&self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), EncryptError> {
-        out.clear();
-        if frame.is_empty() {
-            return Err(EncryptError::Empty);
-        }
-        let clear = plan::clear_length(self.codec, frame).ok_or(EncryptError::Syntax)?;
-        if self.slot.paused.load(Ordering::Acquire) {
-            return Err(EncryptError::Paused);
-        }
-        let key = self.slot.key.load();
-        let key = key.as_ref().ok_or(EncryptError::NotReady)?;
+    pub fn encrypt_into(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), EncryptError> {
+        self.encrypt_to(frame, out).inspect_err(|_| out.clear())
+    }
+
+    /// Encrypts a frame where it stands. Allocates nothing if the vector has room for 33 bytes
+    /// more, and holds no lock. The text is moved by the length of the header.
+    ///
+    /// # Errors
+    /// As [`encrypt_into`](Self::encrypt_into). `frame` is then as it was, and in the clear: do
+    /// not send it.
+    pub fn encrypt_in_place(&mut self, frame: &mut Vec<u8>) -> Result<(), EncryptError> {
+        let clear = plan::clear_length_of_plain(self.codec, frame)?;
+        self.seen.key(&self.slot)?.seal_in_place(frame, clear)
+    }
+
+    /// The encrypted form of `frame`, in a vector of its own.
+    ///
+    /// # Errors
+    /// As [`encrypt_into`](Self::encrypt_into).
+    pub fn encrypt(&mut self, frame: &[u8]) -> Result<Vec<u8>, EncryptError> {
+        let mut out = Vec::new();
+        self.encrypt_to(frame, &mut out).map(|()| out)
+    }
+
+    /// Lets go of a key that is no longer in use. Encrypting does so by itself: call it now and
+    /// then while there is nothing to encrypt (a muted track), so that an old key does not stay
+    /// in memory for as long.
+    pub fn refresh(&mut self) {
+        // Whatever it finds is looked at again with the next frame.
+        let _ = self.seen.key(&self.slot);
+    }
+
+    #[inline]
+    fn encrypt_to(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), EncryptError> {
+        let clear = plan::clear_length_of_plain(self.codec, frame)?;
+        let key = self.seen.key(&self.slot)?;
         let (clear, plain) = frame.split_at(clear);
-        out.extend_from_slice(clear);
-        key.seal_into(clear, plain, out).inspect_err(|_| out.clear())
+        if !clear.is_empty() {
+            // Not cleared before: growing a vector again would zero it again.
+            out.resize(out.len().max(clear.len()), 0);
+            out[..clear.len()].copy_from_slice(clear);
+        }
+        key.seal_into(clear, plain, out, clear.len())
     }
 }
 
@@ -88,95 +141,5 @@ impl fmt::Debug for FrameEncryptor {
     }
 }
 
-/// A key at this or a later position was installed before: a second send key for it would start
-/// its counter at 0 again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a send key at this or a later position was already installed")]
-pub(crate) struct InstallRefused;
-
-/// Where an endpoint puts a track's current key and its encryptors find it.
-#[derive(Default)]
-pub(crate) struct EncryptorSlot {
-    key: ArcSwapOption<SealKey>,
-    last: Mutex<Option<Position>>,
-    paused: AtomicBool,
-}
-
-impl EncryptorSlot {
-    /// Makes the one send key of this position and puts it to use at once.
-    pub(crate) fn install(
-        &self,
-        position: Position,
-        base_key: &BaseKey,
-    ) -> Result<(), InstallRefused> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| position <= last) {
-            return Err(InstallRefused);
-        }
-        *last = Some(position);
-        let key = SealKey::new(base_key, super::key_id(position));
-        self.key.store(Some(Arc::new(key)));
-        Ok(())
-    }
-
-    /// Stops or resumes encrypting; a paused encryptor lets nothing out.
-    pub(crate) fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::primitives::{Generation, Step};
-
-    fn at(generation: u32, step: u32) -> Position {
-        Position { generation: Generation(generation), step: Step::new(step).unwrap() }
-    }
-
-    #[test]
-    fn a_position_is_installed_once_and_only_forwards() {
-        let slot = EncryptorSlot::default();
-        let base_key = BaseKey::fill(CipherSuite::default(), |bytes| bytes.fill(1));
-        assert_eq!(slot.install(at(0, 0), &base_key), Ok(()));
-        assert_eq!(slot.install(at(0, 0), &base_key), Err(InstallRefused));
-        assert_eq!(slot.install(at(0, 2), &base_key), Ok(()));
-        assert_eq!(slot.install(at(0, 1), &base_key), Err(InstallRefused));
-        assert_eq!(slot.install(at(1, 0), &base_key), Ok(()));
-        assert_eq!(slot.install(at(0, 3), &base_key), Err(InstallRefused));
-    }
-
-    #[test]
-    fn nothing_leaves_before_a_key_while_paused_or_for_what_is_no_frame() {
-        let slot = Arc::new(EncryptorSlot::default());
-        let encryptor = FrameEncryptor::new(Codec::Vp8, Arc::clone(&slot));
-        let mut out = b"old".to_vec();
-        assert_eq!(encryptor.encrypt_into(&[1; 9], &mut out), Err(EncryptError::NotReady));
-        let base_key = BaseKey::fill(CipherSuite::default(), |bytes| bytes.fill(1));
-        slot.install(at(0, 0), &base_key).unwrap();
-        slot.pause(true);
-        assert_eq!(encryptor.encrypt_into(&[1; 9], &mut out), Err(EncryptError::Paused));
-        slot.pause(false);
-        assert_eq!(encryptor.encrypt_into(&[], &mut out), Err(EncryptError::Empty));
-        assert_eq!(encryptor.encrypt_into(&[1; 3], &mut out), Err(EncryptError::Syntax));
-        assert_eq!(encryptor.encrypt_into(&[0; 10], &mut out), Err(EncryptError::Syntax));
-        assert!(out.is_empty());
-        encryptor.encrypt_into(&[1; 9], &mut out).unwrap();
-        assert_eq!(out[..3], [1, 1, 1]);
-    }
-
-    #[test]
-    fn two_encryptors_of_one_secret_use_different_kids() {
-        let secret = Secret::fill(|bytes| bytes.fill(5));
-        let header = || {
-            let encryptor =
-                FrameEncryptor::from_secret(Codec::Opus, CipherSuite::default(), &secret).unwrap();
-            let mut out = Vec::new();
-            encryptor.encrypt_into(b"frame", &mut out).unwrap();
-            crate::sframe::Header::parse(&out).unwrap().0
-        };
-        let (a, b) = (header(), header());
-        assert_ne!(a.key_id, b.key_id);
-        assert!(a.key_id.0 >= 1 << 56 && b.key_id.0 >= 1 << 56);
-    }
-}
+mod tests;

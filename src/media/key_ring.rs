@@ -1,13 +1,17 @@
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use super::track_key::{Opener, TrackKey};
 use crate::{
     primitives::{Generation, Position, Step, Timestamp, TrackId},
-    sframe::{BaseKey, DecryptError, Header, KeyId, OpenKey, ReplayWindow},
+    sframe::{BaseKey, DecryptError, Header, KeyId, OpenKey},
 };
 
 /// How long a step may still be read after a later one was announced.
@@ -55,6 +59,10 @@ pub(crate) struct KeyRing {
     newest: Option<Generation>,
     missing: Option<Missing>,
     far: FarBudget,
+    /// Tracks that somebody decrypts: their keys are made when a step is announced, so that the
+    /// step's first frame finds them.
+    tracks: BTreeSet<TrackId>,
+    /// Frames opened with keys that are gone.
     opened: u64,
 }
 
@@ -72,8 +80,37 @@ struct HeldGeneration {
     head: Step,
     floor: Step,
     retiring: VecDeque<(Timestamp, Step)>,
-    contexts: HashMap<(Step, TrackId), (Arc<OpenKey>, ReplayWindow)>,
+    track_keys: BTreeMap<(Step, TrackId), Arc<TrackKey>>,
     expires: Option<Timestamp>,
+}
+
+impl HeldGeneration {
+    /// Makes a track's key for a step that the publisher announced.
+    fn prepare(&mut self, position: Position, track: TrackId) {
+        if !self.track_keys.contains_key(&(position.step, track))
+            && let Some(base_key) = self.keys.base_key(position.step, track)
+        {
+            let key = OpenKey::new(base_key, super::key_id(position));
+            let key = Arc::new(TrackKey::new(Opener::new(key)));
+            self.track_keys.insert((position.step, track), key);
+        }
+    }
+
+    /// Wipes the keys of all steps before this one; says how many frames they opened.
+    fn wipe_before(&mut self, step: Option<Step>) -> u64 {
+        let kept =
+            step.map_or_else(BTreeMap::new, |step| self.track_keys.split_off(&(step, TrackId(0))));
+        let wiped = std::mem::replace(&mut self.track_keys, kept);
+        wiped.values().inspect(|key| key.wipe()).map(|key| key.opened()).sum()
+    }
+}
+
+/// What the ring has for a frame.
+pub(super) enum Found {
+    /// A key that is in use.
+    Known(Arc<TrackKey>),
+    /// A key derived for this frame alone; nobody else has seen it.
+    Fresh(OpenKey),
 }
 
 impl KeyRing {
@@ -87,17 +124,24 @@ impl KeyRing {
         if self.state == RingState::Closed {
             return;
         }
+        if self.holds(position.generation) {
+            // Its windows stay as they are, or old frames would open again.
+            return self.announce(position, now);
+        }
         for (_, older) in self.generations.range_mut(..position.generation) {
             older.expires.get_or_insert(now + GENERATION_RETENTION);
         }
-        let held = HeldGeneration {
+        let mut held = HeldGeneration {
             keys,
             head: position.step,
             floor: position.step,
             retiring: VecDeque::new(),
-            contexts: HashMap::new(),
+            track_keys: BTreeMap::new(),
             expires: None,
         };
+        for &track in &self.tracks {
+            held.prepare(position, track);
+        }
         self.generations.insert(position.generation, held);
         self.newest = self.newest.max(Some(position.generation));
         self.missing = None;
@@ -111,6 +155,18 @@ impl KeyRing {
             if held.retiring.len() < MAX_RETIRING {
                 held.retiring.push_back((now + STEP_RETENTION, position.step));
             }
+            for &track in &self.tracks {
+                held.prepare(position, track);
+            }
+        }
+    }
+
+    /// From now on this track's keys are made as soon as their step is announced.
+    pub(super) fn watch(&mut self, track: TrackId) {
+        if self.tracks.insert(track) {
+            for (&generation, held) in &mut self.generations {
+                held.prepare(Position { generation, step: held.head }, track);
+            }
         }
     }
 
@@ -118,13 +174,14 @@ impl KeyRing {
         self.state
     }
 
-    /// Closing is final and drops every key.
-    pub(crate) fn set_state(&mut self, state: RingState) {
+    fn set_state(&mut self, state: RingState) {
         if self.state == RingState::Closed {
             return;
         }
         self.state = state;
         if state == RingState::Closed {
+            self.opened +=
+                self.generations.values_mut().map(|held| held.wipe_before(None)).sum::<u64>();
             self.generations.clear();
             self.missing = None;
         }
@@ -153,7 +210,8 @@ impl KeyRing {
 
     /// Frames opened so far, over all tracks.
     pub(crate) fn opened(&self) -> u64 {
-        self.opened
+        let keys = self.generations.values().flat_map(|held| held.track_keys.values());
+        self.opened + keys.map(|key| key.opened()).sum::<u64>()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
@@ -170,7 +228,13 @@ impl KeyRing {
             missing.since.is_some_and(|since| now.since(since) >= MISSING_RETENTION)
         };
         self.missing = self.missing.filter(|missing| !is_old(*missing));
-        self.generations.retain(|_, held| held.expires.is_none_or(|at| now < at));
+        self.generations.retain(|_, held| {
+            let kept = held.expires.is_none_or(|at| now < at);
+            if !kept {
+                self.opened += held.wipe_before(None);
+            }
+            kept
+        });
         for held in self.generations.values_mut() {
             let before = held.floor;
             while let Some(&(at, step)) = held.retiring.front()
@@ -180,21 +244,20 @@ impl KeyRing {
                 held.floor = step;
             }
             if held.floor > before {
-                let floor = held.floor;
-                held.keys.advance_to(floor);
-                held.contexts.retain(|(step, _), _| *step >= floor);
+                held.keys.advance_to(held.floor);
+                self.opened += held.wipe_before(Some(held.floor));
             }
         }
     }
 
     /// The key for a frame, if it may still be opened. Keeps nothing but a note of the KID when
     /// the key is missing.
-    pub(super) fn screen(
+    pub(super) fn find(
         &mut self,
         header: Header,
         track: TrackId,
         now: Timestamp,
-    ) -> Result<Arc<OpenKey>, DecryptError> {
+    ) -> Result<Found, DecryptError> {
         if self.state != RingState::Live {
             return Err(DecryptError::Expired);
         }
@@ -209,37 +272,38 @@ impl KeyRing {
         if position.step < held.floor {
             return Err(DecryptError::Expired);
         }
-        if let Some((key, window)) = held.contexts.get(&(position.step, track)) {
-            return window.screen(header.counter).map(|()| Arc::clone(key));
+        if let Some(key) = held.track_keys.get(&(position.step, track)) {
+            return Ok(Found::Known(Arc::clone(key)));
         }
         if position.step.get() > held.head.get().saturating_add(STEPS_AHEAD) && !self.far.take(now)
         {
             return Err(DecryptError::Limit);
         }
         let base_key = held.keys.base_key(position.step, track).ok_or(DecryptError::Expired)?;
-        Ok(Arc::new(OpenKey::new(&base_key, header.key_id)))
+        Ok(Found::Fresh(OpenKey::new(base_key, header.key_id)))
     }
 
-    /// Keeps the key and the counter of a frame whose tag was right.
-    pub(super) fn record(
+    /// Keeps a fresh key with which a frame was opened.
+    pub(super) fn keep(
         &mut self,
         header: Header,
         track: TrackId,
-        key: Arc<OpenKey>,
-    ) -> Result<(), DecryptError> {
+        opener: Opener,
+    ) -> Result<Arc<TrackKey>, DecryptError> {
         let position = super::position(header.key_id).ok_or(DecryptError::Limit)?;
         // The subscription may have been closed while the frame was being opened.
         let held = self.generations.get_mut(&position.generation).ok_or(DecryptError::Expired)?;
         if self.state != RingState::Live || position.step < held.floor {
             return Err(DecryptError::Expired);
         }
-        let (_, window) = held
-            .contexts
-            .entry((position.step, track))
-            .or_insert_with(|| (key, ReplayWindow::default()));
-        window.record(header.counter)?;
-        self.opened += 1;
-        Ok(())
+        if let Some(key) = held.track_keys.get(&(position.step, track)) {
+            // Another decryptor of the track was faster: its window is the one that counts.
+            key.open(header.counter, |_| Ok(())).unwrap_or(Err(DecryptError::Expired))?;
+            return Ok(Arc::clone(key));
+        }
+        let key = Arc::new(TrackKey::after_first_frame(opener));
+        held.track_keys.insert((position.step, track), Arc::clone(&key));
+        Ok(key)
     }
 }
 
@@ -261,13 +325,32 @@ impl FarBudget {
     }
 }
 
-/// A key ring behind its lock. The lock is held to look up and to record, never while opening.
+/// A key ring behind its lock, which is held to look up, never while opening.
 #[derive(Clone, Default)]
-pub(crate) struct SharedKeyRing(Arc<Mutex<KeyRing>>);
+pub(crate) struct SharedKeyRing(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    ring: Mutex<KeyRing>,
+    /// Whether decryptors must ask the ring before they use a key that they know.
+    is_stopped: AtomicBool,
+}
 
 impl SharedKeyRing {
     pub(crate) fn lock(&self) -> MutexGuard<'_, KeyRing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closing is final and wipes every key.
+    pub(crate) fn set_state(&self, state: RingState) {
+        let mut ring = self.lock();
+        ring.set_state(state);
+        self.0.is_stopped.store(ring.state != RingState::Live, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn is_stopped(&self) -> bool {
+        self.0.is_stopped.load(Ordering::Acquire)
     }
 }
 
@@ -312,9 +395,9 @@ mod tests {
     }
 
     fn frame(position: Position) -> Vec<u8> {
-        let seal = SealKey::new(&base_key(position.step, TRACK), key_id(position));
+        let seal = SealKey::new(base_key(position.step, TRACK), key_id(position));
         let mut wire = Vec::new();
-        seal.seal_into(b"", b"frame", &mut wire).unwrap();
+        seal.seal_into(b"", b"frame", &mut wire, 0).unwrap();
         wire
     }
 
@@ -394,15 +477,18 @@ mod tests {
         let results: Vec<_> = (0..100).map(|_| decrypt(&mut decryptor, &forged, 0)).collect();
         let opened = results.iter().filter(|r| **r == Err(DecryptError::Authentication)).count();
         assert_eq!(opened, FAR_DERIVATIONS as usize);
-        assert!(ring.lock().generations[&Generation(0)].contexts.is_empty());
+        let ring = ring.lock();
+        let kept: Vec<_> = ring.generations[&Generation(0)].track_keys.keys().collect();
+        assert_eq!(kept, [&(Step::FIRST, TRACK)], "only what the publisher announced");
+        drop(ring);
         assert_eq!(decrypt(&mut decryptor, &frame(at(0, 8)), 0), Ok(()), "honest frames go on");
     }
 
     #[test]
     fn a_closed_ring_opens_nothing_ever_again() {
         let (ring, mut decryptor) = ring_at(at(0, 0));
-        ring.lock().set_state(RingState::Closed);
-        ring.lock().set_state(RingState::Live);
+        ring.set_state(RingState::Closed);
+        ring.set_state(RingState::Live);
         ring.lock().install(at(1, 0), Box::new(Toy(Step::FIRST)), Timestamp::default());
         for position in [at(0, 0), at(1, 0)] {
             assert_eq!(decrypt(&mut decryptor, &frame(position), 0), Err(DecryptError::Expired));

@@ -18,7 +18,7 @@
 //! };
 //!
 //! let secret = Secret::fill(|bytes| getrandom::fill(bytes).unwrap());
-//! let encryptor = FrameEncryptor::from_secret(Codec::Opus, CipherSuite::default(), &secret)?;
+//! let mut encryptor = FrameEncryptor::from_secret(Codec::Opus, CipherSuite::default(), &secret)?;
 //! let mut decryptor = FrameDecryptor::from_secret(Codec::Opus, CipherSuite::default(), &secret);
 //!
 //! let (mut wire, mut frame) = (Vec::new(), Vec::new());
@@ -30,9 +30,12 @@
 
 mod decryptor;
 mod encryptor;
+pub mod hazmat;
 mod key_ring;
 mod own_secret;
 mod plan;
+mod slot;
+mod track_key;
 
 pub use decryptor::FrameDecryptor;
 pub(crate) use encryptor::EncryptorSlot;
@@ -55,4 +58,12 @@ pub fn key_id(position: Position) -> KeyId {
 pub fn position(key_id: KeyId) -> Option<Position> {
     let generation = Generation(u32::try_from(key_id.0 >> 12).ok()?);
     Some(Position { generation, step: Step::new((key_id.0 & 0xFFF) as u32)? })
+}
+
+/// What `slot.rs` is built on. `tests/loom` compiles that file with loom's instead.
+mod sync {
+    pub(super) use std::sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    };
 }

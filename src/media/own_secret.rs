@@ -1,67 +1,108 @@
-//! Keys from a secret that the application brought (face 1): one key per random KID.
+//! Keys from a secret that the application brought (face 1): one key for each KID.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use hkdf::Hkdf;
 use sha2::Sha256;
 
+use super::{FrameEncryptor, slot::Slot, track_key::Opener};
 use crate::{
-    primitives::Secret,
-    sframe::{
-        BaseKey, CipherSuite, DecryptError, EncryptError, Header, KeyId, OpenKey, ReplayWindow,
-    },
+    primitives::{Codec, Generation, Position, Secret, Step},
+    sframe::{BaseKey, CipherSuite, DecryptError, EncryptError, Header, KeyId, OpenKey, SealKey},
 };
 
 /// Below this KIDs belong to streams with generations and steps.
-const FIRST_KEY_ID: u64 = 1 << 56;
+const FIRST_KEY_ID: KeyId = KeyId(1 << 56);
 /// Encryptors a decryptor will follow. Only authentic frames add one, so that only a holder of
 /// the secret can use them up; none is dropped, because its replay window would go with it.
 const MAX_KEY_IDS: usize = 1024;
 
-pub(super) fn base_key(suite: CipherSuite, secret: &Secret<32>) -> BaseKey {
+/// One base key for each encryptor, since RFC 9605 wants that no two senders share one.
+pub(super) fn base_key(suite: CipherSuite, secret: &Secret<32>, key_id: KeyId) -> BaseKey {
+    let mut info = [0; 10];
+    info[..2].copy_from_slice(&suite.id().to_be_bytes());
+    info[2..].copy_from_slice(&key_id.0.to_be_bytes());
     let prk = Hkdf::<Sha256>::new(Some(b"olmcast/1 own secret"), secret.expose());
     BaseKey::fill(suite, |out| {
         // At most 64 bytes, and HKDF-SHA-256 gives 8,160.
-        let expanded = prk.expand(&suite.id().to_be_bytes(), out);
+        let expanded = prk.expand(&info, out);
         debug_assert!(expanded.is_ok());
     })
 }
 
 pub(super) fn random_key_id() -> Result<KeyId, EncryptError> {
     loop {
-        let key_id = getrandom::u64().map_err(|_| EncryptError::NotReady)?;
+        let key_id = KeyId(getrandom::u64().map_err(|_| EncryptError::NotReady)?);
         if key_id >= FIRST_KEY_ID {
-            return Ok(KeyId(key_id));
+            return Ok(key_id);
         }
     }
 }
 
+/// An encryptor whose key never changes.
+pub(super) fn encryptor(codec: Codec, base_key: BaseKey, key_id: KeyId) -> FrameEncryptor {
+    let slot = Slot::new();
+    let position = Position { generation: Generation(0), step: Step::FIRST };
+    let installed = slot.put(position, || SealKey::new(base_key, key_id));
+    debug_assert!(installed.is_ok(), "nothing was installed before");
+    FrameEncryptor::new(codec, Arc::new(slot))
+}
+
 pub(super) struct OwnSecret {
-    base_key: BaseKey,
-    keys: HashMap<KeyId, (Arc<OpenKey>, ReplayWindow)>,
+    source: Source,
+    /// Boxed, because a tree's node has room for eleven.
+    keys: BTreeMap<KeyId, Box<Opener>>,
+}
+
+enum Source {
+    /// All KIDs that [`random_key_id`] draws. Any other is most likely plain media.
+    Secret(CipherSuite, Secret<32>),
+    /// No KIDs but those that are there.
+    Fixed,
 }
 
 impl OwnSecret {
     pub(super) fn new(suite: CipherSuite, secret: &Secret<32>) -> Self {
-        Self { base_key: base_key(suite, secret), keys: HashMap::new() }
+        Self { source: Source::Secret(suite, secret.clone()), keys: BTreeMap::new() }
     }
 
-    /// The key for a frame that is no replay; changes nothing. A KID that no encryptor of this kind
-    /// draws is most likely plain media.
-    pub(super) fn screen(&self, header: Header) -> Result<Arc<OpenKey>, DecryptError> {
-        if header.key_id.0 < FIRST_KEY_ID {
-            return Err(DecryptError::Syntax);
-        }
-        match self.keys.get(&header.key_id) {
-            Some((key, window)) => window.screen(header.counter).map(|()| Arc::clone(key)),
-            None if self.keys.len() >= MAX_KEY_IDS => Err(DecryptError::Limit),
-            None => Ok(Arc::new(OpenKey::new(&self.base_key, header.key_id))),
+    /// For one KID.
+    pub(super) fn fixed(base_key: BaseKey, key_id: KeyId) -> Self {
+        let opener = Box::new(Opener::new(OpenKey::new(base_key, key_id)));
+        Self { source: Source::Fixed, keys: BTreeMap::from([(key_id, opener)]) }
+    }
+
+    /// Opens a frame that is no replay. Only an authentic one leaves a trace.
+    #[inline]
+    pub(super) fn open(
+        &mut self,
+        header: Header,
+        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+    ) -> Result<(), DecryptError> {
+        match self.keys.get_mut(&header.key_id) {
+            Some(opener) => opener.open(header.counter, open),
+            None => self.open_fresh(header, open),
         }
     }
 
-    /// Keeps the key and the counter of a frame that was authentic.
-    pub(super) fn record(&mut self, header: Header, key: Arc<OpenKey>) -> Result<(), DecryptError> {
-        let (_, window) = self.keys.entry(header.key_id).or_insert((key, ReplayWindow::default()));
-        window.record(header.counter)
+    #[cold]
+    fn open_fresh(
+        &mut self,
+        header: Header,
+        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+    ) -> Result<(), DecryptError> {
+        let key_id = header.key_id;
+        let base_key = match &self.source {
+            Source::Fixed => return Err(DecryptError::UnknownKey(key_id)),
+            Source::Secret(..) if key_id < FIRST_KEY_ID => return Err(DecryptError::Syntax),
+            Source::Secret(..) if self.keys.len() >= MAX_KEY_IDS => {
+                return Err(DecryptError::Limit);
+            }
+            Source::Secret(suite, secret) => base_key(*suite, secret, key_id),
+        };
+        let mut opener = Box::new(Opener::new(OpenKey::new(base_key, key_id)));
+        opener.open(header.counter, open)?;
+        self.keys.insert(key_id, opener);
+        Ok(())
     }
 }

@@ -36,14 +36,16 @@ pub struct Header {
 }
 
 /// A header in its wire form, on the stack.
-#[derive(Clone, Copy)]
-pub(super) struct EncodedHeader {
+#[derive(Clone, Copy, Debug)]
+pub struct EncodedHeader {
     bytes: [u8; Header::MAX_LENGTH],
     length: usize,
 }
 
 impl EncodedHeader {
-    pub(super) fn as_slice(&self) -> &[u8] {
+    /// Its 1 to 17 bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
@@ -52,7 +54,9 @@ impl Header {
     /// The longest header: one byte and two 8-byte fields.
     pub const MAX_LENGTH: usize = 17;
 
-    pub(super) fn encode(self) -> EncodedHeader {
+    /// The one encoding of this header: the shortest.
+    #[inline]
+    pub fn encode(self) -> EncodedHeader {
         let mut out = EncodedHeader { bytes: [0; Self::MAX_LENGTH], length: 1 };
         let key_id = Self::encode_field(&mut out, self.key_id.0);
         let counter = Self::encode_field(&mut out, self.counter.0);
@@ -61,6 +65,7 @@ impl Header {
     }
 
     /// Appends a field's bytes, if it needs any, and returns its four bits of the first byte.
+    #[inline]
     fn encode_field(out: &mut EncodedHeader, value: u64) -> u8 {
         if value < 8 {
             return value as u8;
@@ -78,6 +83,7 @@ impl Header {
     /// [`DecryptError::Syntax`] if the bytes end too early or a field is longer than it must be.
     /// One header has one encoding: anything else would give an attacker several wire forms of
     /// the same frame.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<(Self, usize), DecryptError> {
         let (&config, mut rest) = bytes.split_first().ok_or(DecryptError::Syntax)?;
         let key_id = KeyId(Self::parse_field(config >> 4, &mut rest)?);
@@ -85,6 +91,7 @@ impl Header {
         Ok((Self { key_id, counter }, bytes.len() - rest.len()))
     }
 
+    #[inline]
     fn parse_field(bits: u8, rest: &mut &[u8]) -> Result<u64, DecryptError> {
         if bits & 0x08 == 0 {
             return Ok(u64::from(bits));

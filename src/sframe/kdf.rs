@@ -2,15 +2,19 @@ use hkdf::Hkdf;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use super::{CipherSuite, KeyId};
+use super::{Backend, CipherSuite, KeyId};
 use crate::primitives::Secret;
 
 /// A `base_key` of RFC 9605 §4.4.1: the secret from which one KID's key and salt follow.
 ///
+/// It makes one [`SealKey`](super::SealKey) or one [`OpenKey`](super::OpenKey) and is gone: it
+/// can be neither copied nor used for both.
+///
 /// Held as 64 bytes, of which a suite uses the first Nh.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct BaseKey {
     suite: CipherSuite,
+    backend: Backend,
     secret: Secret<64>,
     length: usize,
 }
@@ -19,7 +23,14 @@ impl BaseKey {
     /// Lets `fill` write Nh secret bytes in place.
     pub fn fill(suite: CipherSuite, fill: impl FnOnce(&mut [u8])) -> Self {
         let length = suite.hash_length();
-        Self { suite, secret: Secret::fill(|bytes| fill(&mut bytes[..length])), length }
+        let secret = Secret::fill(|bytes| fill(&mut bytes[..length]));
+        Self { suite, backend: Backend::default(), secret, length }
+    }
+
+    /// The same key, for the frames of which this backend is to be used.
+    #[must_use]
+    pub fn with_backend(self, backend: Backend) -> Self {
+        Self { backend, ..self }
     }
 
     /// The suite this key was made for.
@@ -27,10 +38,14 @@ impl BaseKey {
         self.suite
     }
 
+    pub(super) fn backend(&self) -> Backend {
+        self.backend
+    }
+
     #[cfg(test)]
     pub(super) fn of_any_length(suite: CipherSuite, bytes: &[u8]) -> Self {
         let secret = Secret::fill(|secret| secret[..bytes.len()].copy_from_slice(bytes));
-        Self { suite, secret, length: bytes.len() }
+        Self { suite, backend: Backend::default(), secret, length: bytes.len() }
     }
 
     fn bytes(&self) -> &[u8] {

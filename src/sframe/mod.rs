@@ -21,13 +21,25 @@ mod context;
 mod error;
 mod header;
 mod kdf;
+mod open_key;
 mod replay;
+mod seal_key;
+mod usage;
 #[cfg(test)]
 mod vectors;
 
+pub use aead::Backend;
 pub use cipher_suite::CipherSuite;
-pub use context::{MAX_FRAME_SIZE, MAX_FRAMES_PER_KEY, OpenKey, SealKey};
+pub use context::MAX_FRAME_SIZE;
 pub use error::{DecryptError, EncryptError};
-pub use header::{Counter, Header, KeyId};
+pub use header::{Counter, EncodedHeader, Header, KeyId};
 pub use kdf::BaseKey;
+pub use open_key::{Ciphertext, OpenKey};
 pub use replay::ReplayWindow;
+pub use seal_key::SealKey;
+pub use usage::MAX_FRAMES_PER_KEY;
+
+/// What `usage.rs` counts with. `tests/loom` compiles that file with loom's instead.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}

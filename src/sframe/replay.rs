@@ -1,4 +1,4 @@
-use super::{Counter, DecryptError};
+use super::{Counter, DecryptError, MAX_FRAMES_PER_KEY};
 
 const WORDS: usize = 16;
 
@@ -22,9 +22,10 @@ impl ReplayWindow {
     ///
     /// # Errors
     /// [`DecryptError::Replayed`] if it was recorded already or lies behind the window,
-    /// [`DecryptError::Limit`] for the last counter there is, behind which no end fits.
+    /// [`DecryptError::Limit`] from [`MAX_FRAMES_PER_KEY`] on, which no sender reaches.
+    #[inline]
     pub fn screen(&self, counter: Counter) -> Result<(), DecryptError> {
-        if counter.0 == u64::MAX {
+        if counter.0 >= MAX_FRAMES_PER_KEY {
             return Err(DecryptError::Limit);
         }
         let behind = self.end.saturating_sub(counter.0);
@@ -43,6 +44,7 @@ impl ReplayWindow {
     /// # Errors
     /// [`DecryptError::Replayed`] if another thread recorded the same frame since it was
     /// screened; the second copy must not be given out. [`DecryptError::Limit`] as above.
+    #[inline]
     pub fn record(&mut self, counter: Counter) -> Result<(), DecryptError> {
         self.screen(counter)?;
         if counter.0 >= self.end {
@@ -62,6 +64,7 @@ impl ReplayWindow {
         Ok(())
     }
 
+    #[inline]
     fn place(counter: u64) -> (usize, u64) {
         let index = counter % Self::WIDTH;
         ((index / 64) as usize, 1 << (index % 64))
@@ -76,9 +79,12 @@ mod tests {
 
     #[test]
     fn the_window_agrees_with_a_plain_set() {
-        let (mut window, mut set, mut newest) = (ReplayWindow::default(), HashSet::new(), 0_u64);
         let mut state = 1_u64;
-        for _ in 0..200_000 {
+        let (mut window, mut set, mut newest) = (ReplayWindow::default(), HashSet::new(), 0_u64);
+        for round in 0..200_000 {
+            if round % 2_000 == 0 {
+                (window, set, newest) = (ReplayWindow::default(), HashSet::new(), 0);
+            }
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let jump = match state >> 60 {
                 0 => (state >> 33) % 5000,
@@ -101,5 +107,16 @@ mod tests {
         assert!(window.screen(Counter(1 << 19)).is_ok());
         assert!(window.screen(Counter(4)).is_ok());
         assert_eq!(window.screen(Counter(5)), Err(DecryptError::Replayed));
+    }
+
+    #[test]
+    fn a_counter_that_no_sender_reaches_is_refused_and_moves_nothing() {
+        let mut window = ReplayWindow::default();
+        window.record(Counter(MAX_FRAMES_PER_KEY - 1)).unwrap();
+        for counter in [MAX_FRAMES_PER_KEY, u64::MAX] {
+            assert_eq!(window.screen(Counter(counter)), Err(DecryptError::Limit));
+            assert_eq!(window.record(Counter(counter)), Err(DecryptError::Limit));
+        }
+        assert_eq!(window.record(Counter(MAX_FRAMES_PER_KEY - 2)), Ok(()));
     }
 }

@@ -11,7 +11,8 @@ use sframe::{
 };
 
 use super::{
-    BaseKey, CipherSuite, Counter, Header, KeyId, OpenKey, SealKey, context::seal_with_counter,
+    BaseKey, CipherSuite, Ciphertext, Counter, Header, KeyId, OpenKey, SealKey,
+    seal_key::seal_with_counter,
 };
 
 /// RFC 9605 Appendix C.3, suites 4 and 5: base key, KID, CTR, metadata and plaintext are common.
@@ -49,11 +50,14 @@ fn check_suite(
     [metadata, plain, salt, nonce, ct]: [&[u8]; 5],
 ) {
     let suite = CipherSuite::from_id(suite).unwrap();
-    let base_key = BaseKey::of_any_length(suite, base_key);
-    let made = seal_with_counter(&base_key, header, metadata, plain);
+    let base_key = || BaseKey::of_any_length(suite, base_key);
+    let made = seal_with_counter(base_key(), header, metadata, plain);
     assert_eq!(made, (salt.to_vec(), nonce.try_into().unwrap(), ct.to_vec()));
     let mut opened = Vec::new();
-    OpenKey::new(&base_key, header.key_id).open_into(metadata, ct, &mut opened).unwrap();
+    let ciphertext = Ciphertext::parse(ct).unwrap();
+    OpenKey::new(base_key(), header.key_id)
+        .open_into(metadata, &ciphertext, &mut opened, 0)
+        .unwrap();
     assert_eq!(opened, plain);
 }
 
@@ -132,15 +136,15 @@ fn the_sframe_crate_opens_what_we_seal_and_we_open_what_it_seals() {
     ] {
         for key_id in [0, 7, 8, 4095, 4096, u64::MAX] {
             let material = vec![0x5A; ours.hash_length()];
-            let base_key = BaseKey::of_any_length(ours, &material);
+            let base_key = || BaseKey::of_any_length(ours, &material);
             let (seal, open) =
-                (SealKey::new(&base_key, KeyId(key_id)), OpenKey::new(&base_key, KeyId(key_id)));
+                (SealKey::new(base_key(), KeyId(key_id)), OpenKey::new(base_key(), KeyId(key_id)));
             let their_seal = EncryptionKey::derive_from(theirs, key_id, &material).unwrap();
             let their_open = DecryptionKey::derive_from(theirs, key_id, &material).unwrap();
             let mut counter = MonotonicCounter::default();
             for (metadata, plain) in [(&b""[..], &b"opus"[..]), (b"\x10\x02\x00", &[7; 1200])] {
                 let mut sealed = Vec::new();
-                seal.seal_into(metadata, plain, &mut sealed).unwrap();
+                seal.seal_into(metadata, plain, &mut sealed, 0).unwrap();
                 let frame = EncryptedFrameView::try_with_meta_data(&sealed, metadata).unwrap();
                 let opened = frame.decrypt(&their_open).unwrap();
                 assert_eq!(opened.payload(), plain);
@@ -149,7 +153,8 @@ fn the_sframe_crate_opens_what_we_seal_and_we_open_what_it_seals() {
                     MediaFrameView::try_with_meta_data(&mut counter, plain, metadata).unwrap();
                 let sealed = frame.encrypt(&their_seal).unwrap();
                 let mut opened = Vec::new();
-                open.open_into(metadata, sealed.sframe_cipher_text(), &mut opened).unwrap();
+                let ciphertext = Ciphertext::parse(sealed.sframe_cipher_text()).unwrap();
+                open.open_into(metadata, &ciphertext, &mut opened, 0).unwrap();
                 assert_eq!(opened, plain);
             }
         }

@@ -7,7 +7,7 @@ use super::sessions::InboundSession;
 use crate::{
     media::{self, GenerationKeys},
     primitives::{Codec, Step, TrackId},
-    sframe::{Header, OpenKey},
+    sframe::{Ciphertext, OpenKey},
 };
 
 /// A subscriber that forgets nothing: every session it was ever sent, at the earliest step.
@@ -33,7 +33,8 @@ impl Hoard {
     pub fn try_open(&self, codec: Codec, track: TrackId, wire: &[u8]) -> Option<Vec<u8>> {
         let clear = media::clear_length(codec, wire)?;
         let (clear, sframe) = wire.split_at(clear);
-        let (header, _) = Header::parse(sframe).ok()?;
+        let ciphertext = Ciphertext::parse(sframe).ok()?;
+        let header = ciphertext.header();
         let named = media::position(header.key_id)?.step;
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.iter_mut().find_map(|session| {
@@ -41,8 +42,8 @@ impl Hoard {
             [named, earliest].into_iter().find_map(|step| {
                 let base_key = session.base_key(step, track)?;
                 let mut out = clear.to_vec();
-                let key = OpenKey::new(&base_key, header.key_id);
-                key.open_into(clear, sframe, &mut out).ok().map(|()| out)
+                let key = OpenKey::new(base_key, header.key_id);
+                key.open_into(clear, &ciphertext, &mut out, clear.len()).ok().map(|()| out)
             })
         })
     }

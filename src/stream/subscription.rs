@@ -153,7 +153,7 @@ impl Subscription {
     }
 
     fn shut(&mut self, fx: &mut Effects<'_>) {
-        self.ring.lock().set_state(RingState::Closed);
+        self.ring.set_state(RingState::Closed);
         self.sessions.clear();
         self.olm = None;
         self.asking.next = None;
@@ -291,10 +291,9 @@ impl Subscription {
     /// The publisher says that we belong.
     fn confirm(&mut self, fx: &mut Effects<'_>) {
         self.confirmed_at = Some(fx.now);
-        let mut ring = self.ring.lock();
-        if ring.state() == RingState::Stalled {
-            ring.set_state(RingState::Live);
-            drop(ring);
+        let state = self.ring.lock().state();
+        if state == RingState::Stalled {
+            self.ring.set_state(RingState::Live);
             fx.event(Event::Resumed { stream: self.stream });
         }
     }
@@ -370,7 +369,7 @@ impl Subscription {
         }
         if fx.now.since(confirmed_at) >= STALL_AFTER && self.ring.lock().state() == RingState::Live
         {
-            self.ring.lock().set_state(RingState::Stalled);
+            self.ring.set_state(RingState::Stalled);
             fx.event(Event::Stalled { stream: self.stream });
             // Perhaps the publisher lost our session, or removed us without our hearing of it.
             self.subscribe_anew(fx, sequence);

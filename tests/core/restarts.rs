@@ -10,7 +10,7 @@ use crate::network::Room;
 fn a_publisher_that_ends_its_stream_says_so_and_encrypts_no_more() {
     let mut room = Room::with(1);
     let (a, stream) = (room.subscribers[0], room.stream);
-    let encryptor = room.net.encryptor(stream);
+    let mut encryptor = room.net.encryptor(stream);
     let wire = room.net.frame(stream);
     let now = room.net.time();
     room.net.endpoint(stream.publisher).end(stream.stream, now).unwrap();

@@ -44,7 +44,7 @@ impl Pair {
     /// The publisher has the key of generation 0; the subscriber has none.
     fn new() -> Self {
         let (slot, ring) = (Arc::new(EncryptorSlot::default()), SharedKeyRing::default());
-        slot.install(position(0), &base_key(0)).unwrap();
+        slot.install(position(0), base_key(0)).unwrap();
         let encryptor = FrameEncryptor::new(Codec::Vp8, Arc::clone(&slot));
         let decryptor = FrameDecryptor::new(Codec::Vp8, ring.clone(), TrackId(0));
         let now = Instant::now();
@@ -116,7 +116,7 @@ impl Pair {
 #[test]
 fn frames_are_held_until_their_key_comes_and_then_opened_in_order() {
     let mut pair = Pair::flowing();
-    pair.slot.install(position(1), &base_key(1)).unwrap();
+    pair.slot.install(position(1), base_key(1)).unwrap();
     for _ in 0..3 {
         pair.send(false);
         pair.wait(33 * MILLI);
@@ -132,7 +132,7 @@ fn frames_are_held_until_their_key_comes_and_then_opened_in_order() {
 #[test]
 fn a_key_frame_among_the_held_ones_makes_a_request_needless() {
     let mut pair = Pair::flowing();
-    pair.slot.install(position(1), &base_key(1)).unwrap();
+    pair.slot.install(position(1), base_key(1)).unwrap();
     pair.send(true);
     pair.key_arrives(1);
     pair.send(false);
@@ -143,7 +143,7 @@ fn a_key_frame_among_the_held_ones_makes_a_request_needless() {
 #[test]
 fn held_frames_are_given_up_after_a_second_and_a_key_frame_is_asked_for() {
     let mut pair = Pair::flowing();
-    pair.slot.install(position(1), &base_key(1)).unwrap();
+    pair.slot.install(position(1), base_key(1)).unwrap();
     pair.send(false);
     pair.wait(MAX_HELD_TIME - MILLI);
     assert_eq!((pair.intake.stats().held, pair.intake.stats().key_frames_asked), (1, 0));
@@ -158,7 +158,7 @@ fn held_frames_are_given_up_after_a_second_and_a_key_frame_is_asked_for() {
 #[test]
 fn what_is_held_is_bounded() {
     let mut pair = Pair::flowing();
-    pair.slot.install(position(1), &base_key(1)).unwrap();
+    pair.slot.install(position(1), base_key(1)).unwrap();
     for _ in 0..2 * MAX_HELD_FRAMES {
         pair.send(false);
     }

@@ -1,11 +1,9 @@
-#![cfg_attr(feature = "aws-lc", allow(dead_code, reason = "the oracle of the other backend"))]
-
 use aes_gcm::{
     Aes128Gcm, Aes256Gcm,
     aead::{AeadInOut, KeyInit, inout::InOutBuf},
 };
 
-use super::{AeadFailed, Nonce};
+use super::{AeadFailed, Nonce, Tag, Text};
 use crate::sframe::CipherSuite;
 
 /// An expanded AES-GCM key of the RustCrypto library, which zeroizes it on drop.
@@ -26,45 +24,45 @@ impl Key {
         }
     }
 
-    /// Writes ciphertext and tag to `out`, which must be 16 bytes longer than `plain`.
+    #[inline]
     pub(in crate::sframe) fn seal(
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        plain: &[u8],
-        out: &mut [u8],
+        text: Text<'_>,
+        tag: &mut Tag,
     ) -> Result<(), AeadFailed> {
-        let (text, tag) = out.split_at_mut_checked(plain.len()).ok_or(AeadFailed)?;
-        let buffer = InOutBuf::new(plain, text).map_err(|_| AeadFailed)?;
+        let text = in_out(text)?;
         let made = match self {
             Self::Unusable => return Err(AeadFailed),
-            Self::Aes128(key) => key.encrypt_inout_detached(nonce.into(), aad, buffer),
-            Self::Aes256(key) => key.encrypt_inout_detached(nonce.into(), aad, buffer),
+            Self::Aes128(key) => key.encrypt_inout_detached(nonce.into(), aad, text),
+            Self::Aes256(key) => key.encrypt_inout_detached(nonce.into(), aad, text),
         };
-        let made = made.map_err(|_| AeadFailed)?;
-        if tag.len() != made.len() {
-            return Err(AeadFailed);
-        }
-        tag.copy_from_slice(&made);
+        *tag = made.map_err(|_| AeadFailed)?.into();
         Ok(())
     }
 
-    /// Writes the plaintext to `out`, which must be 16 bytes shorter than `sealed`.
+    #[inline]
     pub(in crate::sframe) fn open(
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        sealed: &[u8],
-        out: &mut [u8],
+        text: Text<'_>,
+        tag: &Tag,
     ) -> Result<(), AeadFailed> {
-        let (text, tag) = sealed.split_at_checked(out.len()).ok_or(AeadFailed)?;
-        let tag: &[u8; CipherSuite::TAG_LENGTH] = tag.try_into().map_err(|_| AeadFailed)?;
-        let buffer = InOutBuf::new(text, out).map_err(|_| AeadFailed)?;
+        let text = in_out(text)?;
         match self {
             Self::Unusable => return Err(AeadFailed),
-            Self::Aes128(key) => key.decrypt_inout_detached(nonce.into(), aad, buffer, tag.into()),
-            Self::Aes256(key) => key.decrypt_inout_detached(nonce.into(), aad, buffer, tag.into()),
+            Self::Aes128(key) => key.decrypt_inout_detached(nonce.into(), aad, text, tag.into()),
+            Self::Aes256(key) => key.decrypt_inout_detached(nonce.into(), aad, text, tag.into()),
         }
         .map_err(|_| AeadFailed)
+    }
+}
+
+fn in_out(text: Text<'_>) -> Result<InOutBuf<'_, '_, u8>, AeadFailed> {
+    match text {
+        Text::Apart { from, to } => InOutBuf::new(from, to).map_err(|_| AeadFailed),
+        Text::InPlace(text) => Ok(text.into()),
     }
 }

@@ -1,6 +1,6 @@
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce as AwsNonce, UnboundKey};
 
-use super::{AeadFailed, Nonce};
+use super::{AeadFailed, Nonce, Tag, Text};
 use crate::sframe::CipherSuite;
 
 /// An expanded AES-GCM key of aws-lc-rs, which zeroizes it on drop. `None` if the library
@@ -16,32 +16,43 @@ impl Key {
         Self(UnboundKey::new(algorithm, key).ok().map(LessSafeKey::new))
     }
 
-    /// Writes ciphertext and tag to `out`, which must be 16 bytes longer than `plain`.
+    #[inline]
     pub(in crate::sframe) fn seal(
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        plain: &[u8],
-        out: &mut [u8],
+        text: Text<'_>,
+        tag: &mut Tag,
     ) -> Result<(), AeadFailed> {
         let key = self.0.as_ref().ok_or(AeadFailed)?;
-        let (text, tag) = out.split_at_mut_checked(plain.len()).ok_or(AeadFailed)?;
         let nonce = AwsNonce::assume_unique_for_key(*nonce);
-        key.seal_out_of_place_scatter(nonce, Aad::from(aad), plain, text, &[], tag)
-            .map_err(|_| AeadFailed)
+        let aad = Aad::from(aad);
+        match text {
+            Text::Apart { from, to } => {
+                key.seal_out_of_place_scatter(nonce, aad, from, to, &[], tag)
+            }
+            Text::InPlace(text) => key.seal_in_place_scatter(nonce, aad, text, &[], tag),
+        }
+        .map_err(|_| AeadFailed)
     }
 
-    /// Writes the plaintext to `out`, which must be 16 bytes shorter than `sealed`.
+    #[inline]
     pub(in crate::sframe) fn open(
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        sealed: &[u8],
-        out: &mut [u8],
+        text: Text<'_>,
+        tag: &Tag,
     ) -> Result<(), AeadFailed> {
         let key = self.0.as_ref().ok_or(AeadFailed)?;
-        let (text, tag) = sealed.split_at_checked(out.len()).ok_or(AeadFailed)?;
         let nonce = AwsNonce::assume_unique_for_key(*nonce);
-        key.open_separate_gather(nonce, Aad::from(aad), text, tag, out).map_err(|_| AeadFailed)
+        let aad = Aad::from(aad);
+        match text {
+            Text::Apart { from, to } => key.open_separate_gather(nonce, aad, from, tag, to),
+            Text::InPlace(text) => {
+                key.open_in_place_separate_tag(nonce, aad, tag, text).map(|_| ())
+            }
+        }
+        .map_err(|_| AeadFailed)
     }
 }

@@ -7,45 +7,116 @@ mod aes_gcm;
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
 
-#[cfg(not(feature = "aws-lc"))]
-pub(super) use aes_gcm::Key;
-#[cfg(feature = "aws-lc")]
-pub(super) use aws_lc::Key;
+use zeroize::Zeroize;
 
 use super::CipherSuite;
 
+/// The library that does AES-GCM. Both make the same bytes, so each side chooses for itself.
+///
+/// The default is the fastest that is compiled in; nobody needs to name it but benchmarks and
+/// those who want pure Rust in a build that has both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// `aes-gcm` of RustCrypto: pure Rust, always there.
+    AesGcm,
+    /// `aws-lc-rs`, with feature `aws-lc`.
+    #[cfg(feature = "aws-lc")]
+    AwsLc,
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        #[cfg(feature = "aws-lc")]
+        return Self::AwsLc;
+        #[cfg(not(feature = "aws-lc"))]
+        Self::AesGcm
+    }
+}
+
 pub(super) type Nonce = [u8; CipherSuite::NONCE_LENGTH];
+pub(super) type Tag = [u8; CipherSuite::TAG_LENGTH];
 
 /// The library refused: a wrong tag on opening, an impossible length on sealing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AeadFailed;
 
-#[cfg(all(test, feature = "aws-lc"))]
-mod tests {
-    use super::{aes_gcm, aws_lc};
-    use crate::sframe::CipherSuite;
+/// Where a call reads its text and where it writes it.
+pub(super) enum Text<'a> {
+    /// From one slice to another of the same length.
+    Apart { from: &'a [u8], to: &'a mut [u8] },
+    /// Over itself.
+    InPlace(&'a mut [u8]),
+}
 
-    #[test]
-    fn both_backends_make_and_open_the_same_bytes() {
-        for suite in [CipherSuite::AesGcm128Sha256, CipherSuite::AesGcm256Sha512] {
-            let key = vec![0x42; suite.key_length()];
-            let (ours, theirs) = (aes_gcm::Key::new(suite, &key), aws_lc::Key::new(suite, &key));
-            for length in [1, 15, 16, 17, 1200] {
-                let plain: Vec<u8> = (0..length).map(|i| i as u8).collect();
-                let (mut a, mut b) = (vec![0; length + 16], vec![0; length + 16]);
-                ours.seal(&[7; 12], b"aad", &plain, &mut a).unwrap();
-                theirs.seal(&[7; 12], b"aad", &plain, &mut b).unwrap();
-                assert_eq!(a, b);
-                let mut opened = vec![0; length];
-                ours.open(&[7; 12], b"aad", &b, &mut opened).unwrap();
-                assert_eq!(opened, plain);
-                opened.fill(0);
-                theirs.open(&[7; 12], b"aad", &a, &mut opened).unwrap();
-                assert_eq!(opened, plain);
-                a[length / 2] ^= 1;
-                assert!(ours.open(&[7; 12], b"aad", &a, &mut opened).is_err());
-                assert!(theirs.open(&[7; 12], b"aad", &a, &mut opened).is_err());
-            }
+impl Text<'_> {
+    fn reborrow(&mut self) -> Text<'_> {
+        match self {
+            Self::Apart { from, to } => Text::Apart { from, to },
+            Self::InPlace(text) => Text::InPlace(text),
+        }
+    }
+
+    fn wipe(self) {
+        match self {
+            Self::Apart { to, .. } => to.zeroize(),
+            Self::InPlace(text) => text.zeroize(),
         }
     }
 }
+
+/// An expanded key. Both libraries zeroize it on drop.
+pub(super) enum Key {
+    AesGcm(aes_gcm::Key),
+    #[cfg(feature = "aws-lc")]
+    AwsLc(aws_lc::Key),
+}
+
+impl Key {
+    pub(super) fn new(backend: Backend, suite: CipherSuite, key: &[u8]) -> Self {
+        match backend {
+            Backend::AesGcm => Self::AesGcm(aes_gcm::Key::new(suite, key)),
+            #[cfg(feature = "aws-lc")]
+            Backend::AwsLc => Self::AwsLc(aws_lc::Key::new(suite, key)),
+        }
+    }
+
+    /// Encrypts the text and writes the tag. If it fails, neither plaintext nor ciphertext is
+    /// left where the output would have been.
+    #[inline]
+    pub(super) fn seal(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        mut text: Text<'_>,
+        tag: &mut Tag,
+    ) -> Result<(), AeadFailed> {
+        let sealed = match self {
+            Self::AesGcm(key) => key.seal(nonce, aad, text.reborrow(), tag),
+            #[cfg(feature = "aws-lc")]
+            Self::AwsLc(key) => key.seal(nonce, aad, text.reborrow(), tag),
+        };
+        sealed.inspect_err(|_| text.wipe())
+    }
+
+    /// Checks the tag and decrypts the text. If it fails, nothing is left where the output would
+    /// have been: a library may have decrypted before it compared the tag.
+    #[inline]
+    pub(super) fn open(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        mut text: Text<'_>,
+        tag: &Tag,
+    ) -> Result<(), AeadFailed> {
+        let opened = match self {
+            Self::AesGcm(key) => key.open(nonce, aad, text.reborrow(), tag),
+            #[cfg(feature = "aws-lc")]
+            Self::AwsLc(key) => key.open(nonce, aad, text.reborrow(), tag),
+        };
+        opened.inspect_err(|_| text.wipe())
+    }
+}
+
+#[cfg(test)]
+mod tests;

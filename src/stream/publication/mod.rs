@@ -253,10 +253,11 @@ impl Publication {
 
     /// Gives each track's encryptor the send key of the current position.
     fn install(&self) {
-        let base_keys = self.current.base_keys(self.slots.iter().map(|(track, ..)| *track));
-        for (index, (_, _, slot)) in self.slots.iter().enumerate() {
-            let position = self.current.position();
-            let installed = base_keys.get(index).map(|base_key| slot.install(position, base_key));
+        let position = self.current.position();
+        let tracks = self.slots.iter().map(|(track, ..)| *track);
+        let mut base_keys = self.current.base_keys(tracks).into_iter();
+        for (_, _, slot) in &self.slots {
+            let installed = base_keys.next().map(|base_key| slot.install(position, base_key));
             if installed != Some(Ok(())) {
                 // Positions only grow and each track has a key, so this cannot happen; were it
                 // to, silence is safe, and neither a repeated nonce nor the key of before is.

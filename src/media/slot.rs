@@ -1,0 +1,97 @@
+use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::{primitives::Position, sframe::EncryptError};
+
+/// A key at this or a later position was installed before: a second send key for it would start
+/// its counter at 0 again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a send key at this or a later position was already installed")]
+pub(crate) struct InstallRefused;
+
+/// Where an endpoint puts a track's current key and its encryptors find it.
+///
+/// Every change gets a new version. An encryptor looks at the version for each frame, which costs
+/// a plain load, and takes the lock only when it has changed: no lock is held, and no shared
+/// count is touched, while anything is encrypted.
+pub(crate) struct Slot<K> {
+    version: AtomicU64,
+    current: Mutex<Current<K>>,
+}
+
+struct Current<K> {
+    key: Option<Arc<K>>,
+    last: Option<Position>,
+    paused: bool,
+}
+
+impl<K> Slot<K> {
+    pub(super) fn new() -> Self {
+        let current = Current { key: None, last: None, paused: false };
+        // Versions begin at 1, so that a handle's 0 is none of them.
+        Self { version: AtomicU64::new(1), current: Mutex::new(current) }
+    }
+
+    /// Puts a position's one send key to use, and makes it only then. A frame that begins after
+    /// this has returned is encrypted with it or a later one.
+    pub(super) fn put(
+        &self,
+        position: Position,
+        make: impl FnOnce() -> K,
+    ) -> Result<(), InstallRefused> {
+        let mut current = self.lock();
+        if current.last.is_some_and(|last| position <= last) {
+            return Err(InstallRefused);
+        }
+        current.last = Some(position);
+        current.key = Some(Arc::new(make()));
+        self.change(&current);
+        Ok(())
+    }
+
+    /// Stops or resumes encrypting: no frame that begins after this has returned gets out.
+    pub(crate) fn pause(&self, paused: bool) {
+        let mut current = self.lock();
+        current.paused = paused;
+        self.change(&current);
+    }
+
+    /// Called with the lock held, so that a version stands for one state.
+    fn change(&self, _: &MutexGuard<'_, Current<K>>) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current<K>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one encryptor last saw in its slot.
+pub(super) struct Seen<K> {
+    version: u64,
+    key: Result<Arc<K>, EncryptError>,
+}
+
+impl<K> Seen<K> {
+    pub(super) fn nothing() -> Self {
+        Self { version: 0, key: Err(EncryptError::NotReady) }
+    }
+
+    /// The key to encrypt with now.
+    #[inline]
+    pub(super) fn key(&mut self, slot: &Slot<K>) -> Result<&K, EncryptError> {
+        if slot.version.load(Ordering::Acquire) != self.version {
+            self.look(slot);
+        }
+        self.key.as_deref().map_err(|&error| error)
+    }
+
+    #[cold]
+    fn look(&mut self, slot: &Slot<K>) {
+        let current = slot.lock();
+        self.key = match &current.key {
+            _ if current.paused => Err(EncryptError::Paused),
+            Some(key) => Ok(Arc::clone(key)),
+            None => Err(EncryptError::NotReady),
+        };
+        self.version = slot.version.load(Ordering::Relaxed);
+    }
+}

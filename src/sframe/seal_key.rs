@@ -1,0 +1,134 @@
+use std::fmt;
+
+use super::{
+    BaseKey, CipherSuite, Counter, EncryptError, Header, KeyId, MAX_FRAME_SIZE,
+    aead::{AeadFailed, Tag, Text},
+    context::Context,
+    header::EncodedHeader,
+    usage::Usage,
+};
+
+/// The sending half of one KID: it counts its own frames, from 0, and cannot be cloned, rewound
+/// or set. That is what makes a nonce unique; make one for each base key and KID, once.
+pub struct SealKey {
+    context: Context,
+    usage: Usage,
+}
+
+impl SealKey {
+    /// Derives the key (RFC 9605 §4.4.2).
+    pub fn new(base_key: BaseKey, key_id: KeyId) -> Self {
+        Self { context: Context::new(base_key, key_id), usage: Usage::new() }
+    }
+
+    /// The KID that frames are marked with.
+    pub fn key_id(&self) -> KeyId {
+        self.context.key_id
+    }
+
+    /// Replaces what `out` holds from byte `at` on by `header ‖ ciphertext ‖ tag` of `plain`;
+    /// what is before stays. `metadata` is authenticated only.
+    ///
+    /// Bytes that are already there are not zeroed first, so a buffer that is used again and
+    /// again costs nothing but the encryption.
+    ///
+    /// # Errors
+    /// [`EncryptError::TooLarge`] above [`MAX_FRAME_SIZE`]; [`EncryptError::Limit`] once the key
+    /// is used up. `out` then ends at `at`, or where it ended if that was earlier.
+    #[inline]
+    pub fn seal_into(
+        &self,
+        metadata: &[u8],
+        plain: &[u8],
+        out: &mut Vec<u8>,
+        at: usize,
+    ) -> Result<(), EncryptError> {
+        let sealed = self.claim(plain.len() + metadata.len()).and_then(|(counter, header)| {
+            let text = at + header.as_slice().len();
+            let end = text + plain.len();
+            out.resize(end + CipherSuite::TAG_LENGTH, 0);
+            out[at..text].copy_from_slice(header.as_slice());
+            let (text, tag) = out[text..].split_at_mut(plain.len());
+            self.seal(counter, &header, metadata, Text::Apart { from: plain, to: text }, tag)
+        });
+        sealed.inspect_err(|_| out.truncate(at))
+    }
+
+    /// Turns `metadata ‖ plain` into `metadata ‖ header ‖ ciphertext ‖ tag`, where `metadata` is
+    /// the first `clear` bytes. Allocates only if the vector has no room for the up to
+    /// [`Header::MAX_LENGTH`] + 16 bytes that it grows by.
+    ///
+    /// # Errors
+    /// As [`seal_into`](Self::seal_into), and [`EncryptError::Syntax`] if there are no `clear`
+    /// bytes. `frame` is then as it was, or empty if the library refused.
+    #[inline]
+    pub fn seal_in_place(&self, frame: &mut Vec<u8>, clear: usize) -> Result<(), EncryptError> {
+        let length = frame.len();
+        if clear > length {
+            return Err(EncryptError::Syntax);
+        }
+        let (counter, header) = self.claim(length)?;
+        let header_end = clear + header.as_slice().len();
+        let text_end = length + header.as_slice().len();
+        frame.resize(text_end + CipherSuite::TAG_LENGTH, 0);
+        frame.copy_within(clear..length, header_end);
+        frame[clear..header_end].copy_from_slice(header.as_slice());
+        let (front, text) = frame.split_at_mut(header_end);
+        let (text, tag) = text.split_at_mut(length - clear);
+        self.seal(counter, &header, &front[..clear], Text::InPlace(text), tag)
+            .inspect_err(|_| frame.clear())
+    }
+
+    /// The next counter, and the header that carries it.
+    #[inline]
+    fn claim(&self, length: usize) -> Result<(Counter, EncodedHeader), EncryptError> {
+        if length > MAX_FRAME_SIZE {
+            return Err(EncryptError::TooLarge);
+        }
+        // One block for the tag's mask, and the additional data goes through GHASH as well.
+        let blocks = 2 + (length + Header::MAX_LENGTH) as u64 / 16;
+        let counter = self.usage.claim(blocks)?;
+        Ok((counter, Header { key_id: self.context.key_id, counter }.encode()))
+    }
+
+    #[inline]
+    fn seal(
+        &self,
+        counter: Counter,
+        header: &EncodedHeader,
+        metadata: &[u8],
+        text: Text<'_>,
+        tag: &mut [u8],
+    ) -> Result<(), EncryptError> {
+        let tag: Result<&mut Tag, _> = tag.try_into();
+        tag.map_err(|_| AeadFailed)
+            .and_then(|tag| self.context.seal(counter, header.as_slice(), metadata, text, tag))
+            .map_err(|_| EncryptError::TooLarge)
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealKey").field("key_id", &self.context.key_id).finish_non_exhaustive()
+    }
+}
+
+/// For the RFC's vectors only: the counter cannot be chosen from outside these tests.
+#[cfg(test)]
+pub(super) fn seal_with_counter(
+    base_key: BaseKey,
+    header: Header,
+    metadata: &[u8],
+    plain: &[u8],
+) -> (Vec<u8>, [u8; 12], Vec<u8>) {
+    let salt = base_key.derive(header.key_id).salt.to_vec();
+    let key = SealKey::new(base_key, header.key_id);
+    let encoded = header.encode();
+    let mut out = [encoded.as_slice(), plain, &[0; 16]].concat();
+    let (text, tag) = out[encoded.as_slice().len()..].split_at_mut(plain.len());
+    key.seal(header.counter, &encoded, metadata, Text::InPlace(text), tag).unwrap();
+    (salt, key.context.nonce(header.counter), out)
+}
+
+#[cfg(test)]
+mod tests;
