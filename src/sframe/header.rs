@@ -36,7 +36,7 @@ pub struct Header {
 }
 
 /// A header in its wire form, on the stack.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct EncodedHeader {
     bytes: [u8; Header::MAX_LENGTH],
     length: usize,
@@ -44,9 +44,14 @@ pub struct EncodedHeader {
 
 impl EncodedHeader {
     /// Its 1 to 17 bytes.
-    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]
+    }
+}
+
+impl fmt::Debug for EncodedHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EncodedHeader").field(&self.as_slice()).finish()
     }
 }
 
@@ -55,26 +60,47 @@ impl Header {
     pub const MAX_LENGTH: usize = 17;
 
     /// The one encoding of this header: the shortest.
-    #[inline]
     pub fn encode(self) -> EncodedHeader {
-        let mut out = EncodedHeader { bytes: [0; Self::MAX_LENGTH], length: 1 };
-        let key_id = Self::encode_field(&mut out, self.key_id.0);
-        let counter = Self::encode_field(&mut out, self.counter.0);
-        out.bytes[0] = key_id << 4 | counter;
-        out
+        let mut bytes = [0; Self::MAX_LENGTH];
+        self.write(&mut bytes);
+        EncodedHeader { bytes, length: self.length() }
     }
 
-    /// Appends a field's bytes, if it needs any, and returns its four bits of the first byte.
+    /// How many bytes it takes.
     #[inline]
-    fn encode_field(out: &mut EncodedHeader, value: u64) -> u8 {
-        if value < 8 {
-            return value as u8;
+    pub(super) fn length(self) -> usize {
+        1 + Self::field_length(self.key_id.0) + Self::field_length(self.counter.0)
+    }
+
+    /// Writes it to the start of `out`; what is behind it there becomes anything. Both fields are
+    /// written as whole words, because copies of a variable length cost more than all the rest.
+    #[inline]
+    pub(super) fn write(self, out: &mut [u8; Self::MAX_LENGTH]) {
+        let key_id = self.key_id.0;
+        let counter = self.counter.0;
+        Self::write_field(key_id, out, 1);
+        Self::write_field(counter, out, 1 + Self::field_length(key_id));
+        out[0] = Self::field_bits(key_id) << 4 | Self::field_bits(counter);
+    }
+
+    /// Bytes of a field behind the first byte; none if it fits there.
+    #[inline]
+    fn field_length(value: u64) -> usize {
+        if value < 8 { 0 } else { 8 - value.leading_zeros() as usize / 8 }
+    }
+
+    /// A field's four bits of the first byte.
+    #[inline]
+    fn field_bits(value: u64) -> u8 {
+        if value < 8 { value as u8 } else { 0x08 | (7 - value.leading_zeros() / 8) as u8 }
+    }
+
+    #[inline]
+    fn write_field(value: u64, out: &mut [u8; Self::MAX_LENGTH], at: usize) {
+        let unused = value.leading_zeros() & !7;
+        if let Some(room) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *room = value.checked_shl(unused).unwrap_or(0).to_be_bytes();
         }
-        let length = (8 - value.leading_zeros() as usize / 8).max(1);
-        out.bytes[out.length..out.length + length]
-            .copy_from_slice(&value.to_be_bytes()[8 - length..]);
-        out.length += length;
-        0x08 | (length - 1) as u8
     }
 
     /// Reads the header at the start of `bytes`; also returns its length.
@@ -83,7 +109,7 @@ impl Header {
     /// [`DecryptError::Syntax`] if the bytes end too early or a field is longer than it must be.
     /// One header has one encoding: anything else would give an attacker several wire forms of
     /// the same frame.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<(Self, usize), DecryptError> {
         let (&config, mut rest) = bytes.split_first().ok_or(DecryptError::Syntax)?;
         let key_id = KeyId(Self::parse_field(config >> 4, &mut rest)?);
@@ -97,11 +123,21 @@ impl Header {
             return Ok(u64::from(bits));
         }
         let length = usize::from(bits & 0x07) + 1;
-        let (field, after) = rest.split_at_checked(length).ok_or(DecryptError::Syntax)?;
-        *rest = after;
-        let value = field.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
+        let unused = 64 - 8 * length as u32;
+        // A tag follows the header, so there are eight bytes from here: one load instead of many.
+        let word = match rest.first_chunk() {
+            Some(word) => *word,
+            None => {
+                let mut word = [0; 8];
+                let field = rest.get(..length).ok_or(DecryptError::Syntax)?;
+                word[..length].copy_from_slice(field);
+                word
+            }
+        };
+        *rest = &rest[length..];
+        let value = u64::from_be_bytes(word) >> unused;
         // Not the shortest form: it would have fitted three bits, or the first byte is zero.
-        if value < 8 || field[0] == 0 {
+        if value < 8 || word[0] == 0 {
             return Err(DecryptError::Syntax);
         }
         Ok(value)

@@ -23,7 +23,7 @@ impl<'a> Ciphertext<'a> {
     /// # Errors
     /// [`DecryptError::Syntax`] if the header is none (see [`Header::parse`]), if there is no
     /// room for a tag, or if it carries no media or more than [`MAX_FRAME_SIZE`].
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DecryptError> {
         let (header, length) = Header::parse(bytes)?;
         let (encoded_header, sealed) = bytes.split_at(length);
@@ -57,7 +57,7 @@ impl OpenKey {
     /// [`DecryptError::UnknownKey`] if the header names another KID,
     /// [`DecryptError::Authentication`] if the tag is wrong. `out` then ends at `at`, or where it
     /// ended if that was earlier, and no byte of plaintext is behind its end.
-    #[inline]
+    #[inline(always)]
     pub fn open_into(
         &self,
         metadata: &[u8],
@@ -65,15 +65,18 @@ impl OpenKey {
         out: &mut Vec<u8>,
         at: usize,
     ) -> Result<(), DecryptError> {
-        let Ciphertext { header, encoded_header, text, tag } = *ciphertext;
-        let opened = self.check(header).and_then(|()| {
-            out.resize(at + text.len(), 0);
-            let text = Text::Apart { from: text, to: &mut out[at..] };
-            self.0
-                .open(header.counter, encoded_header, metadata, text, tag)
-                .map_err(|_| DecryptError::Authentication)
-        });
-        opened.inspect_err(|_| out.truncate(at))
+        let &Ciphertext { header, encoded_header, text, tag } = ciphertext;
+        if header.key_id != self.0.key_id {
+            out.truncate(at);
+            return Err(DecryptError::UnknownKey(header.key_id));
+        }
+        out.resize(at + text.len(), 0);
+        let text = Text::Apart { from: text, to: &mut out[at..] };
+        if self.0.open(header.counter, encoded_header, metadata, text, tag).is_err() {
+            out.truncate(at);
+            return Err(DecryptError::Authentication);
+        }
+        Ok(())
     }
 
     /// Turns `metadata ‖ header ‖ ciphertext ‖ tag` into `metadata ‖ plain`, where `metadata` is
@@ -87,7 +90,9 @@ impl OpenKey {
         let (metadata, sframe) = frame.split_at_mut_checked(clear).ok_or(DecryptError::Syntax)?;
         let Ciphertext { header, encoded_header, text, .. } = Ciphertext::parse(sframe)?;
         let (header_length, length) = (encoded_header.len(), text.len());
-        self.check(header)?;
+        if header.key_id != self.0.key_id {
+            return Err(DecryptError::UnknownKey(header.key_id));
+        }
         let (encoded_header, sealed) = sframe.split_at_mut(header_length);
         let (text, tag) = sealed
             .split_last_chunk_mut::<{ CipherSuite::TAG_LENGTH }>()
@@ -103,15 +108,6 @@ impl OpenKey {
         frame[clear + length..].zeroize();
         frame.truncate(clear + length);
         Ok(())
-    }
-
-    #[inline]
-    fn check(&self, header: Header) -> Result<(), DecryptError> {
-        if header.key_id == self.0.key_id {
-            Ok(())
-        } else {
-            Err(DecryptError::UnknownKey(header.key_id))
-        }
     }
 }
 

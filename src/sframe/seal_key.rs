@@ -4,7 +4,6 @@ use super::{
     BaseKey, CipherSuite, Counter, EncryptError, Header, KeyId, MAX_FRAME_SIZE,
     aead::{AeadFailed, Tag, Text},
     context::Context,
-    header::EncodedHeader,
     usage::Usage,
 };
 
@@ -43,13 +42,18 @@ impl SealKey {
         out: &mut Vec<u8>,
         at: usize,
     ) -> Result<(), EncryptError> {
-        let sealed = self.claim(plain.len() + metadata.len()).and_then(|(counter, header)| {
-            let text = at + header.as_slice().len();
-            let end = text + plain.len();
-            out.resize(end + CipherSuite::TAG_LENGTH, 0);
-            out[at..text].copy_from_slice(header.as_slice());
-            let (text, tag) = out[text..].split_at_mut(plain.len());
-            self.seal(counter, &header, metadata, Text::Apart { from: plain, to: text }, tag)
+        let sealed = self.claim(plain.len() + metadata.len()).and_then(|header| {
+            let length = header.length() + plain.len() + CipherSuite::TAG_LENGTH;
+            out.resize(at + length, 0);
+            let sframe = &mut out[at..];
+            // The tag alone makes this longer than any header: what is too much is overwritten.
+            if let Some(start) = sframe.first_chunk_mut() {
+                header.write(start);
+            }
+            let (encoded, sealed) = sframe.split_at_mut(header.length());
+            let (text, tag) = sealed.split_at_mut(plain.len());
+            let text = Text::Apart { from: plain, to: text };
+            self.seal(header.counter, encoded, metadata, text, tag)
         });
         sealed.inspect_err(|_| out.truncate(at))
     }
@@ -67,42 +71,42 @@ impl SealKey {
         if clear > length {
             return Err(EncryptError::Syntax);
         }
-        let (counter, header) = self.claim(length)?;
-        let header_end = clear + header.as_slice().len();
-        let text_end = length + header.as_slice().len();
-        frame.resize(text_end + CipherSuite::TAG_LENGTH, 0);
+        let header = self.claim(length)?;
+        let encoded = header.encode();
+        let header_end = clear + header.length();
+        frame.resize(length + header.length() + CipherSuite::TAG_LENGTH, 0);
         frame.copy_within(clear..length, header_end);
-        frame[clear..header_end].copy_from_slice(header.as_slice());
-        let (front, text) = frame.split_at_mut(header_end);
-        let (text, tag) = text.split_at_mut(length - clear);
-        self.seal(counter, &header, &front[..clear], Text::InPlace(text), tag)
+        frame[clear..header_end].copy_from_slice(encoded.as_slice());
+        let (front, sealed) = frame.split_at_mut(header_end);
+        let (text, tag) = sealed.split_at_mut(length - clear);
+        let text = Text::InPlace(text);
+        self.seal(header.counter, encoded.as_slice(), &front[..clear], text, tag)
             .inspect_err(|_| frame.clear())
     }
 
-    /// The next counter, and the header that carries it.
+    /// The header of the next frame, with a counter of its own.
     #[inline]
-    fn claim(&self, length: usize) -> Result<(Counter, EncodedHeader), EncryptError> {
+    fn claim(&self, length: usize) -> Result<Header, EncryptError> {
         if length > MAX_FRAME_SIZE {
             return Err(EncryptError::TooLarge);
         }
         // One block for the tag's mask, and the additional data goes through GHASH as well.
         let blocks = 2 + (length + Header::MAX_LENGTH) as u64 / 16;
-        let counter = self.usage.claim(blocks)?;
-        Ok((counter, Header { key_id: self.context.key_id, counter }.encode()))
+        Ok(Header { key_id: self.context.key_id, counter: self.usage.claim(blocks)? })
     }
 
     #[inline]
     fn seal(
         &self,
         counter: Counter,
-        header: &EncodedHeader,
+        header: &[u8],
         metadata: &[u8],
         text: Text<'_>,
         tag: &mut [u8],
     ) -> Result<(), EncryptError> {
         let tag: Result<&mut Tag, _> = tag.try_into();
         tag.map_err(|_| AeadFailed)
-            .and_then(|tag| self.context.seal(counter, header.as_slice(), metadata, text, tag))
+            .and_then(|tag| self.context.seal(counter, header, metadata, text, tag))
             .map_err(|_| EncryptError::TooLarge)
     }
 }
@@ -126,7 +130,7 @@ pub(super) fn seal_with_counter(
     let encoded = header.encode();
     let mut out = [encoded.as_slice(), plain, &[0; 16]].concat();
     let (text, tag) = out[encoded.as_slice().len()..].split_at_mut(plain.len());
-    key.seal(header.counter, &encoded, metadata, Text::InPlace(text), tag).unwrap();
+    key.seal(header.counter, encoded.as_slice(), metadata, Text::InPlace(text), tag).unwrap();
     (salt, key.context.nonce(header.counter), out)
 }
 
