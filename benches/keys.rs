@@ -1,0 +1,145 @@
+//! What a key costs.
+//!
+//! ```text
+//! derive/next-step, +100, +1000       a frame so many steps ahead, seen by a subscriber
+//! first-frame-of-a-step/first         the first frame of a step that was announced …
+//! first-frame-of-a-step/unannounced   … or was not, and so pays for deriving the key …
+//! first-frame-of-a-step/following     … and the frame after it
+//! install                             a send key from a base key
+//! ```
+//!
+//! The frames of `derive` are forged: a decryptor derives the key before it can tell, and keeps
+//! nothing of a frame that was not authentic, so that the next one pays as well: for the Megolm
+//! ratchet, both HKDFs, the key set-up and a tag over 48 bytes.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench may stop")]
+
+mod pair;
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::{BatchSize, Bencher, Criterion, SamplingMode};
+use olmcast::{
+    media::{self, hazmat},
+    primitives::{Codec, Position, Step},
+    sframe::{BaseKey, CipherSuite, DecryptError, KeyId},
+};
+use pair::Pair;
+
+const FORGED_PAYLOAD: usize = 48;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .without_plots()
+        .sample_size(50)
+        .nresamples(5000)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(700))
+        .configure_from_args();
+
+    let mut group = criterion.benchmark_group("derive");
+    for (name, steps) in [("next-step", 1), ("+100", 100), ("+1000", 1000)] {
+        group.bench_function(name, |b| derive(b, steps));
+    }
+    group.finish();
+
+    criterion.bench_function("install", install);
+
+    // To get to the next step takes the pair a hundred times as long as what is measured.
+    let mut group = criterion.benchmark_group("first-frame-of-a-step");
+    group
+        .sampling_mode(SamplingMode::Flat)
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(1))
+        .measurement_time(Duration::from_millis(50));
+    group.bench_function("first", |b| frame_of_a_step(b, true, 0));
+    group.bench_function("unannounced", |b| frame_of_a_step(b, false, 0));
+    group.bench_function("following", |b| frame_of_a_step(b, true, 1));
+    group.finish();
+
+    criterion.final_summary();
+}
+
+fn derive(b: &mut Bencher, ahead: u32) {
+    let mut pair = Pair::new();
+    let first = pair.position();
+    let forged: Vec<_> = (1..)
+        .map_while(|n| Step::new(u32::from(first.step.get()) + n * ahead))
+        .map(|step| forged(Position { step, ..first }))
+        .collect();
+    let mut frames = forged.iter().cycle();
+    let mut out = Vec::new();
+    b.iter_custom(|count| {
+        let mut time = Duration::ZERO;
+        for wire in frames.by_ref().take(count as usize) {
+            // Ten derivations a second are all that steps so far ahead get.
+            pair.now = pair.now + Duration::from_millis(101);
+            let start = Instant::now();
+            let opened = pair.decryptor.decrypt_into(black_box(wire), pair.now, &mut out);
+            time += start.elapsed();
+            assert_eq!(opened, Err(DecryptError::Authentication));
+        }
+        time
+    });
+}
+
+/// A frame that names a position and was never encrypted: RFC 9605 §4.3, with 0 as its counter.
+fn forged(position: Position) -> Vec<u8> {
+    let key_id = media::key_id(position).0;
+    let mut wire = if key_id < 8 {
+        vec![(key_id as u8) << 4]
+    } else {
+        let bytes = key_id.to_be_bytes();
+        let zeros = key_id.leading_zeros() as usize / 8;
+        [&[0x80 | (7 - zeros as u8) << 4], &bytes[zeros..]].concat()
+    };
+    wire.extend_from_slice(&[0x55; FORGED_PAYLOAD + 16]);
+    wire
+}
+
+fn install(b: &mut Bencher) {
+    b.iter_batched(
+        || BaseKey::fill(CipherSuite::AesGcm128Sha256, |bytes| bytes.fill(7)),
+        |base_key| hazmat::with_kid(Codec::Opus, black_box(base_key), KeyId(5)),
+        BatchSize::SmallInput,
+    );
+}
+
+/// The publisher moves on by a step; its `index`th frame from there is measured.
+fn frame_of_a_step(b: &mut Bencher, is_announced: bool, index: usize) {
+    let new_pair = || {
+        let mut pair = Pair::new();
+        pair.loses_announcements = !is_announced;
+        pair
+    };
+    let mut pair = new_pair();
+    let (mut wires, mut out) = ([Vec::new(), Vec::new()], Vec::new());
+    b.iter_custom(|count| {
+        let mut time = Duration::ZERO;
+        for _ in 0..count {
+            while !to_next_step(&mut pair) {
+                pair = new_pair();
+            }
+            for (i, wire) in wires.iter_mut().enumerate() {
+                pair.encryptor.encrypt_into(&[1; 120], wire).unwrap();
+                let start = Instant::now();
+                pair.decryptor.decrypt_into(black_box(wire), pair.now, &mut out).unwrap();
+                if i == index {
+                    time += start.elapsed();
+                }
+            }
+        }
+        time
+    });
+}
+
+/// False if a new generation came instead, as it does once an hour.
+fn to_next_step(pair: &mut Pair) -> bool {
+    let before = pair.position();
+    while pair.position() == before {
+        pair.pass(Duration::from_secs(5));
+    }
+    pair.position().generation == before.generation
+}
