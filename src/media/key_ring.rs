@@ -101,7 +101,7 @@ impl HeldGeneration {
         let kept =
             step.map_or_else(BTreeMap::new, |step| self.track_keys.split_off(&(step, TrackId(0))));
         let wiped = std::mem::replace(&mut self.track_keys, kept);
-        wiped.values().inspect(|key| key.wipe()).map(|key| key.opened()).sum()
+        wiped.values().map(|key| key.wipe()).sum()
     }
 }
 
@@ -301,7 +301,7 @@ impl KeyRing {
             key.open(header.counter, |_| Ok(())).unwrap_or(Err(DecryptError::Expired))?;
             return Ok(Arc::clone(key));
         }
-        let key = Arc::new(TrackKey::after_first_frame(opener));
+        let key = Arc::new(TrackKey::new(opener));
         held.track_keys.insert((position.step, track), Arc::clone(&key));
         Ok(key)
     }

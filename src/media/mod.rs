@@ -60,10 +60,17 @@ pub fn position(key_id: KeyId) -> Option<Position> {
     Some(Position { generation, step: Step::new((key_id.0 & 0xFFF) as u32)? })
 }
 
-/// What `slot.rs` is built on. `tests/loom` compiles that file with loom's instead.
+/// What `slot.rs` and `track_key.rs` are built on. `tests/loom` compiles those files with loom's
+/// instead.
 mod sync {
-    pub(super) use std::sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+    pub(super) use std::{
+        hint::spin_loop,
+        sync::{
+            Arc, Mutex, MutexGuard, PoisonError,
+            atomic::{AtomicU64, Ordering},
+        },
+        thread::yield_now,
     };
+
+    pub(super) use try_lock::{Locked, TryLock};
 }

@@ -4,8 +4,8 @@ const WORDS: usize = 16;
 
 /// A sliding window over the counters of one key: which frames were opened already.
 ///
-/// In two halves, so that a forged frame can move nothing: [`screen`](Self::screen) before the
-/// tag is checked only reads, [`record`](Self::record) after it writes.
+/// In two halves, so that a forged frame can move nothing: before the tag is checked the window
+/// is only read, after it the counter is recorded. [`accept`](Self::accept) is both.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayWindow {
     /// One more than the highest counter recorded; 0 while there is none.
@@ -18,13 +18,26 @@ impl ReplayWindow {
     /// How far a frame may lag behind the newest one and still be accepted, in frames.
     pub const WIDTH: u64 = 64 * WORDS as u64;
 
-    /// Whether a frame with this counter may still be opened.
+    /// Opens a frame with this counter, if it may still be opened, and records it if it could be.
     ///
     /// # Errors
     /// [`DecryptError::Replayed`] if it was recorded already or lies behind the window,
-    /// [`DecryptError::Limit`] from [`MAX_FRAMES_PER_KEY`] on, which no sender reaches.
+    /// [`DecryptError::Limit`] from [`MAX_FRAMES_PER_KEY`] on, which no sender reaches; `open` is
+    /// not called then. What `open` returns otherwise; the window is then as it was.
+    #[inline(always)]
+    pub fn accept(
+        &mut self,
+        counter: Counter,
+        open: impl FnOnce() -> Result<(), DecryptError>,
+    ) -> Result<(), DecryptError> {
+        self.screen(counter)?;
+        open()?;
+        self.record(counter);
+        Ok(())
+    }
+
     #[inline]
-    pub fn screen(&self, counter: Counter) -> Result<(), DecryptError> {
+    fn screen(&self, counter: Counter) -> Result<(), DecryptError> {
         if counter.0 >= MAX_FRAMES_PER_KEY {
             return Err(DecryptError::Limit);
         }
@@ -39,17 +52,11 @@ impl ReplayWindow {
         Ok(())
     }
 
-    /// Records a frame whose tag was right.
-    ///
-    /// # Errors
-    /// [`DecryptError::Replayed`] if another thread recorded the same frame since it was
-    /// screened; the second copy must not be given out. [`DecryptError::Limit`] as above.
+    /// For a counter that was screened.
     #[inline]
-    pub fn record(&mut self, counter: Counter) -> Result<(), DecryptError> {
-        self.screen(counter)?;
+    fn record(&mut self, counter: Counter) {
         if counter.0 >= self.end {
-            let fresh = counter.0 - self.end + 1;
-            if fresh >= Self::WIDTH {
+            if counter.0 - self.end + 1 >= Self::WIDTH {
                 self.seen = [0; WORDS];
             } else {
                 for skipped in self.end..counter.0 {
@@ -61,7 +68,6 @@ impl ReplayWindow {
         }
         let (word, bit) = Self::place(counter.0);
         self.seen[word] |= bit;
-        Ok(())
     }
 
     #[inline]
@@ -93,7 +99,7 @@ mod tests {
             let counter = (newest + jump).saturating_sub((state >> 20) % 1100);
             let expected = !set.contains(&counter) && counter + ReplayWindow::WIDTH > newest;
             assert_eq!(window.screen(Counter(counter)).is_ok(), expected || set.is_empty());
-            if window.record(Counter(counter)).is_ok() {
+            if window.accept(Counter(counter), || Ok(())).is_ok() {
                 set.insert(counter);
                 newest = newest.max(counter);
             }
@@ -101,22 +107,24 @@ mod tests {
     }
 
     #[test]
-    fn screening_moves_nothing() {
+    fn a_frame_that_cannot_be_opened_moves_nothing() {
         let mut window = ReplayWindow::default();
-        window.record(Counter(5)).unwrap();
-        assert!(window.screen(Counter(1 << 19)).is_ok());
-        assert!(window.screen(Counter(4)).is_ok());
-        assert_eq!(window.screen(Counter(5)), Err(DecryptError::Replayed));
+        window.accept(Counter(5), || Ok(())).unwrap();
+        let forged = Err(DecryptError::Authentication);
+        assert_eq!(window.accept(Counter(1 << 19), || forged), forged);
+        assert_eq!(window.accept(Counter(4), || forged), forged);
+        let unasked = || panic!("a replay is not opened");
+        assert_eq!(window.accept(Counter(5), unasked), Err(DecryptError::Replayed));
+        assert_eq!(window.accept(Counter(4), || Ok(())), Ok(()));
     }
 
     #[test]
     fn a_counter_that_no_sender_reaches_is_refused_and_moves_nothing() {
         let mut window = ReplayWindow::default();
-        window.record(Counter(MAX_FRAMES_PER_KEY - 1)).unwrap();
+        window.accept(Counter(MAX_FRAMES_PER_KEY - 1), || Ok(())).unwrap();
         for counter in [MAX_FRAMES_PER_KEY, u64::MAX] {
-            assert_eq!(window.screen(Counter(counter)), Err(DecryptError::Limit));
-            assert_eq!(window.record(Counter(counter)), Err(DecryptError::Limit));
+            assert_eq!(window.accept(Counter(counter), || Ok(())), Err(DecryptError::Limit));
         }
-        assert_eq!(window.record(Counter(MAX_FRAMES_PER_KEY - 2)), Ok(()));
+        assert_eq!(window.accept(Counter(MAX_FRAMES_PER_KEY - 2), || Ok(())), Ok(()));
     }
 }
