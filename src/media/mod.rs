@@ -31,6 +31,7 @@
 mod decryptor;
 mod encryptor;
 pub mod hazmat;
+mod hold_queue;
 mod key_ring;
 mod own_secret;
 mod plan;
@@ -40,6 +41,7 @@ mod track_key;
 pub use decryptor::FrameDecryptor;
 pub(crate) use encryptor::EncryptorSlot;
 pub use encryptor::FrameEncryptor;
+pub use hold_queue::HoldQueue;
 pub(crate) use key_ring::{GenerationKeys, RingState, SharedKeyRing};
 pub use plan::clear_length;
 

@@ -1,8 +1,7 @@
 //! The receiving side of a track without its I/O: assemble, decrypt, hold, ask for key frames.
 //!
-//! - A frame whose key is not here yet is held, up to 64 frames, 2 MiB and one second, and
-//!   opened in order when the key comes. A later frame that opens overtakes those held: keys
-//!   come in order, so theirs will not come any more.
+//! - A frame whose key is not here yet is held, in a [`HoldQueue`]. A later frame that opens
+//!   overtakes those held: keys come in order, so theirs will not come any more.
 //! - A key frame is asked for after a loss, when a video stream begins without one, after held
 //!   frames were given up, and after held frames were opened late without one among them. At
 //!   most one request in 500 ms; unanswered ones are repeated, ever more rarely.
@@ -13,11 +12,12 @@ use std::{
 };
 
 use super::assembler::{AssembledFrame, Assembler, MediaPacket};
-use crate::{media::FrameDecryptor, primitives::Timestamp, sframe::DecryptError};
+use crate::{
+    media::{FrameDecryptor, HoldQueue},
+    primitives::Timestamp,
+    sframe::DecryptError,
+};
 
-const MAX_HELD_FRAMES: usize = 64;
-const MAX_HELD_BYTES: usize = 2 << 20;
-const MAX_HELD_TIME: Duration = Duration::from_secs(1);
 /// How often a held frame is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 /// Least time between two key-frame requests, and the most that it grows to without an answer.
@@ -65,8 +65,8 @@ pub(super) struct Intake {
     assembler: Assembler,
     decryptor: FrameDecryptor,
     clock: Clock,
-    held: VecDeque<Held>,
-    held_bytes: usize,
+    /// By their RTP timestamps.
+    held: HoldQueue<u32>,
     retry_at: Instant,
     /// The next frame out comes after a loss.
     lost: bool,
@@ -79,20 +79,13 @@ pub(super) struct Intake {
     stats: ReceiverStats,
 }
 
-#[derive(Debug)]
-struct Held {
-    frame: AssembledFrame,
-    since: Instant,
-}
-
 impl Intake {
     pub(super) fn new(decryptor: FrameDecryptor, now: Instant, wall: SystemTime) -> Self {
         Self {
             assembler: Assembler::new(decryptor.codec()),
             decryptor,
             clock: Clock { start: now, wall: wall.into() },
-            held: VecDeque::new(),
-            held_bytes: 0,
+            held: HoldQueue::new(),
             retry_at: now,
             lost: false,
             begun: false,
@@ -163,15 +156,21 @@ impl Intake {
         if !self.held.is_empty() {
             self.open_held(now);
         }
-        match self.open(&frame, now) {
+        let at = self.clock.at(now);
+        match self.decryptor.decrypt_into(&frame.data, at, &mut self.plain) {
             Ok(()) => {
                 // The held ones were just tried: what opens now has overtaken them.
-                if !self.held.is_empty() {
-                    self.drop_held(self.held.len());
-                }
+                self.held.clear();
+                self.count_given_up();
                 self.deliver(frame.rtp_timestamp);
             }
-            Err(DecryptError::UnknownKey(_)) => self.hold(frame, now),
+            Err(DecryptError::UnknownKey(_)) => {
+                if self.held.is_empty() {
+                    self.retry_at = now + RETRY;
+                }
+                self.held.hold(frame.data, frame.rtp_timestamp, at);
+                self.count_given_up();
+            }
             Err(DecryptError::Replayed) => self.stats.replayed += 1,
             // Of an old key, or after the subscription's end: no key frame would help.
             Err(DecryptError::Expired) => {
@@ -185,32 +184,19 @@ impl Intake {
         }
     }
 
-    fn hold(&mut self, frame: AssembledFrame, now: Instant) {
-        if self.held.is_empty() {
-            self.retry_at = now + RETRY;
-        }
-        self.held_bytes += frame.data.len();
-        self.held.push_back(Held { frame, since: now });
-        while self.held.len() > MAX_HELD_FRAMES || self.held_bytes > MAX_HELD_BYTES {
-            self.drop_held(1);
-        }
-    }
-
     /// Opens held frames from the oldest on, as far as their keys are here.
     fn open_held(&mut self, now: Instant) {
         self.retry_at = now + RETRY;
+        let at = self.clock.at(now);
         let mut key_frame = None;
-        while let Some(held) = self.held.pop_front() {
-            self.held_bytes -= held.frame.data.len();
-            match self.open(&held.frame, now) {
+        while let Some((rtp_timestamp, opened)) =
+            self.held.open_next(&mut self.decryptor, at, &mut self.plain)
+        {
+            self.count_given_up();
+            match opened {
                 Ok(()) => {
-                    let is_key_frame = self.deliver(held.frame.rtp_timestamp);
+                    let is_key_frame = self.deliver(rtp_timestamp);
                     key_frame = Some(key_frame.unwrap_or(false) | is_key_frame);
-                }
-                Err(DecryptError::UnknownKey(_)) => {
-                    self.held_bytes += held.frame.data.len();
-                    self.held.push_front(held);
-                    break;
                 }
                 Err(DecryptError::Replayed) => self.stats.replayed += 1,
                 Err(_) => {
@@ -222,23 +208,16 @@ impl Intake {
         if key_frame == Some(false) {
             self.want_key_frame();
         }
-        let too_old = |held: &&Held| now.saturating_duration_since(held.since) >= MAX_HELD_TIME;
-        self.drop_held(self.held.iter().take_while(too_old).count());
+        self.held.handle_timeout(at);
+        self.count_given_up();
     }
 
-    /// Gives up the oldest held frames.
-    fn drop_held(&mut self, count: usize) {
-        for held in self.held.drain(..count) {
-            self.held_bytes -= held.frame.data.len();
-        }
-        if count > 0 {
-            self.stats.undecryptable += count as u64;
+    fn count_given_up(&mut self) {
+        let given_up = self.held.take_given_up();
+        if given_up > 0 {
+            self.stats.undecryptable += given_up as u64;
             self.lose();
         }
-    }
-
-    fn open(&mut self, frame: &AssembledFrame, now: Instant) -> Result<(), DecryptError> {
-        self.decryptor.decrypt_into(&frame.data, self.clock.at(now), &mut self.plain)
     }
 
     /// Hands out what was just opened; says whether it is a key frame.

@@ -15,23 +15,16 @@ use super::CipherSuite;
 ///
 /// The default is the fastest that is compiled in; nobody needs to name it but benchmarks and
 /// those who want pure Rust in a build that has both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
     /// `aes-gcm` of RustCrypto: pure Rust, always there.
+    #[cfg_attr(not(feature = "aws-lc"), default)]
     AesGcm,
     /// `aws-lc-rs`, with feature `aws-lc`.
     #[cfg(feature = "aws-lc")]
+    #[default]
     AwsLc,
-}
-
-impl Default for Backend {
-    fn default() -> Self {
-        #[cfg(feature = "aws-lc")]
-        return Self::AwsLc;
-        #[cfg(not(feature = "aws-lc"))]
-        Self::AesGcm
-    }
 }
 
 pub(super) type Nonce = [u8; CipherSuite::NONCE_LENGTH];
