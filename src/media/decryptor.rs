@@ -48,7 +48,12 @@ impl FrameDecryptor {
         self.codec
     }
 
-    /// Whether `frame`, plain or encrypted, is a key frame. Always true for audio.
+    //= RFC 9605 §9.4
+    //# A receiver MUST NOT use SFrame-authenticated metadata until after the SFrame decrypt
+    //# function has authenticated it, unless the purpose of such usage is to prepare an SFrame
+    //# ciphertext for SFrame decryption.
+    /// Whether `frame`, which was decrypted, is a key frame. Always true for audio. What an
+    /// encrypted frame says of itself may be forged until it was decrypted.
     pub fn is_key_frame(&self, frame: &[u8]) -> bool {
         plan::is_key_frame(self.codec, frame)
     }

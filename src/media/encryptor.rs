@@ -81,8 +81,13 @@ impl FrameEncryptor {
         plan::is_key_frame(self.codec, frame)
     }
 
+    //= RFC 9605 §6.1.3
+    //# In order to support the SFU selectively removing layers, the sender MUST encapsulate each
+    //# layer in a different SFrame ciphertext.
     /// Replaces what `out` holds by the encrypted form of `frame`, an encoded frame as it left
     /// the encoder. Allocates nothing once `out` has grown, and holds no lock.
+    ///
+    /// Where an SFU may drop layers (simulcast, SVC), each layer's frame is a call of its own.
     ///
     /// # Errors
     /// [`EncryptError::NotReady`] before the first key, [`EncryptError::Paused`] while the

@@ -50,6 +50,9 @@ use crate::{
     sframe::KeyId,
 };
 
+//= RFC 9605 §9.2
+//# An application's KID assignment strategy MUST be structured to assure the non-reuse properties
+//# discussed in Section 9.1.
 /// `KID = generation << 12 | step`: exact, and it never wraps. The layout is that of RFC 9605
 /// §5.1; its hash ratchet is not used, Megolm takes its place.
 pub fn key_id(position: Position) -> KeyId {

@@ -17,7 +17,10 @@ const FIRST_KEY_ID: KeyId = KeyId(1 << 56);
 /// the secret can use them up; none is dropped, because its replay window would go with it.
 const MAX_KEY_IDS: usize = 1024;
 
-/// One base key for each encryptor, since RFC 9605 wants that no two senders share one.
+/// One base key for each encryptor.
+//
+//= RFC 9605 §4.4.1
+//# A given base_key MUST NOT be used for encryption by multiple senders.
 pub(super) fn base_key(suite: CipherSuite, secret: &Secret<32>, key_id: KeyId) -> BaseKey {
     let mut info = [0; 10];
     info[..2].copy_from_slice(&suite.id().to_be_bytes());
@@ -104,5 +107,27 @@ impl OwnSecret {
         opener.open(header.counter, open)?;
         self.keys.insert(key_id, opener);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_encryptors_of_one_secret_share_neither_kid_nor_base_key() {
+        let suite = CipherSuite::default();
+        let secret = Secret::fill(|bytes| bytes.fill(5));
+        let (first, second) = (random_key_id().unwrap(), random_key_id().unwrap());
+        assert!(first != second && first >= FIRST_KEY_ID && second >= FIRST_KEY_ID);
+        // Under one KID, so that the base keys alone can make the difference.
+        let sealed_by = |of| {
+            let mut out = Vec::new();
+            let key = SealKey::new(base_key(suite, &secret, of), KeyId(0));
+            key.seal_into(b"", b"probe", &mut out, 0).unwrap();
+            out
+        };
+        assert_ne!(sealed_by(first), sealed_by(second));
+        assert_eq!(sealed_by(first), sealed_by(first));
     }
 }

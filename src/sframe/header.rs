@@ -59,6 +59,9 @@ impl Header {
     /// The longest header: one byte and two 8-byte fields.
     pub const MAX_LENGTH: usize = 17;
 
+    //= RFC 9605 §4.3
+    //# Otherwise, the value MUST be encoded with the minimum number of bytes required and appended
+    //# after the config byte, with the KID first and CTR second.
     /// The one encoding of this header: the shortest.
     pub fn encode(self) -> EncodedHeader {
         let mut bytes = [0; Self::MAX_LENGTH];

@@ -10,7 +10,17 @@ use crate::primitives::Secret;
 /// It makes one [`SealKey`](super::SealKey) or one [`OpenKey`](super::OpenKey) and is gone: it
 /// can be neither copied nor used for both.
 ///
+/// ```compile_fail,E0382
+/// # use olmcast::sframe::{BaseKey, CipherSuite, KeyId, OpenKey, SealKey};
+/// let base_key = BaseKey::fill(CipherSuite::default(), |bytes| getrandom::fill(bytes).unwrap());
+/// let seal = SealKey::new(base_key, KeyId(1));
+/// let open = OpenKey::new(base_key, KeyId(1)); // and neither a second `SealKey`
+/// ```
+///
 /// Held as 64 bytes, of which a suite uses the first Nh.
+//
+//= RFC 9605 §4.4.1
+//# Implementations MUST mark each base_key as usable for encryption or decryption, never both.
 #[derive(Debug)]
 pub struct BaseKey {
     suite: CipherSuite,

@@ -14,6 +14,8 @@
 //! are not. Of the RFC's key management schemes (§5) none is used: Megolm takes their place.
 //!
 //! [RFC 9605]: https://www.rfc-editor.org/rfc/rfc9605
+//!
+#![doc = include_str!("compliance.md")]
 
 mod aead;
 mod cipher_suite;

@@ -50,6 +50,9 @@ impl OpenKey {
         Self(Context::new(base_key, key_id))
     }
 
+    //= RFC 9605 §4.4.4
+    //# If a ciphertext fails to decrypt for any other reason, the client MUST discard the
+    //# ciphertext.
     /// Checks the tag, over header, metadata and ciphertext, and replaces what `out` holds from
     /// byte `at` on by the plaintext; what is before stays.
     ///

@@ -9,6 +9,13 @@ use super::{
 
 /// The sending half of one KID: it counts its own frames, from 0, and cannot be cloned, rewound
 /// or set. That is what makes a nonce unique; make one for each base key and KID, once.
+//
+//= RFC 9605 §4.3
+//# Applications MUST ensure that each (KID, CTR) combination is used for exactly one SFrame
+//# encryption operation.
+//= RFC 9605 §9.3
+//# As mentioned in Section 7.4, senders MUST reject requests to encrypt multiple times with the
+//# same key and nonce.
 pub struct SealKey {
     context: Context,
     usage: Usage,
@@ -95,7 +102,7 @@ impl SealKey {
         Ok(Header { key_id: self.context.key_id, counter: self.usage.claim(blocks)? })
     }
 
-    #[inline]
+    #[inline(always)]
     fn seal(
         &self,
         counter: Counter,

@@ -24,6 +24,13 @@ impl Usage {
     /// instead of running on, so it cannot wrap, however often it is asked.
     ///
     /// No thread reads anything through it that another one wrote, so it orders nothing.
+    //= RFC 9605 §7.4
+    //# However, senders MUST reject requests to encrypt multiple times with the same key and
+    //# nonce since several AEAD algorithms fail badly in such cases (see, e.g., Section 5.1.1 of
+    //# [RFC5116]).
+    //= RFC 9605 §9.1
+    //# Applications MUST ensure that each (base_key, KID, CTR) combination is used for at most one
+    //# SFrame encryption operation.
     #[inline]
     pub(super) fn claim(&self, blocks: u64) -> Result<Counter, EncryptError> {
         let mut used = self.0.load(Ordering::Relaxed);

@@ -34,6 +34,9 @@ impl RatchetSecret {
         })
     }
 
+    //= RFC 9605 §4.1
+    //# The key management system MUST ensure that each key used for encrypting media is used by
+    //# exactly one media sender in order to avoid reuse of nonces.
     /// HKDF-SHA-256 with the ratchet as key material and the whole place as info, all integers
     /// big-endian and of fixed width.
     pub(super) fn base_key(&self, scope: &Scope, position: Position, track: TrackId) -> BaseKey {

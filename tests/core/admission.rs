@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use olmcast::{
     endpoint::{Admission, EndpointError, Event, MessageError, Publish, Refusal},
-    primitives::{RoomId, RoomKeys, StreamRef},
+    primitives::{RoomId, RoomKeys, StreamRef, Timestamp},
     protocol::WithheldCode,
 };
 
@@ -15,6 +15,17 @@ fn refusals(net: &Network, stream: StreamRef) -> Vec<Refusal> {
             _ => None,
         })
         .collect()
+}
+
+#[test]
+fn a_device_cannot_subscribe_to_its_own_stream() {
+    // Its keys would then be for sending and for receiving at once.
+    let mut room = Room::with(0);
+    let publisher = room.stream.publisher;
+    let endpoint = room.net.endpoint(publisher);
+    let offer = endpoint.offer(room.stream.stream).unwrap();
+    let refused = endpoint.subscribe(&offer, "", Timestamp::default());
+    assert!(matches!(refused, Err(EndpointError::OwnStream)));
 }
 
 #[test]

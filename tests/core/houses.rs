@@ -26,7 +26,7 @@ const ABOVE_THE_WALL: &[&str] =
 /// Files that are compiled for tests only.
 const TEST_FILES: &[&str] = &["vectors.rs", "tests.rs", "snapshots.rs"];
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -13,3 +13,4 @@ mod joins;
 mod leaves;
 mod network;
 mod restarts;
+mod rfc9605;

@@ -259,6 +259,29 @@ fn altered_and_repeated_frames_are_counted_and_never_delivered() {
 }
 
 #[test]
+fn a_forged_key_frame_is_not_taken_for_one() {
+    let mut pair = Pair::flowing();
+    let lost = pair.packets(false);
+    drop(lost);
+    pair.intake.handle_overflow();
+    assert!(pair.asks(), "a key frame is wanted");
+    // The SFU turns the next delta frame into what looks like one.
+    let mut forged = pair.packets(false);
+    let mut payload = forged[0].payload.to_vec();
+    let frame_tag = payload.len() - (1_200 - 12) + 3;
+    assert_eq!(payload[frame_tag] & 1, 1);
+    payload[frame_tag] ^= 1;
+    forged[0].payload = payload.into();
+    for (index, mut packet) in forged.into_iter().enumerate() {
+        packet.sequence = 2 + index as u16;
+        pair.intake.handle_packet(packet, pair.now);
+    }
+    assert_eq!(pair.received(), []);
+    pair.wait(ASK * 3);
+    assert!(pair.intake.stats().key_frames_asked > 1, "it is still wanted");
+}
+
+#[test]
 fn frames_the_application_does_not_take_are_a_loss() {
     let mut pair = Pair::flowing();
     pair.intake.handle_overflow();
