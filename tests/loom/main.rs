@@ -5,6 +5,7 @@
 //! those of `std`. Nothing is bounded unless a model says so.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are to be seen")]
 
 mod media;
 mod sframe;
