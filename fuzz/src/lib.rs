@@ -1,0 +1,5 @@
+//! What must hold for every input. Here, and not in the targets, so that the tests replay the
+//! corpora through the same code.
+
+pub mod decrypt;
+pub mod header;
