@@ -26,7 +26,7 @@ fn claims(usage: Usage, blocks: u64) -> Vec<Result<u64, EncryptError>> {
 
 #[test]
 fn two_threads_never_claim_the_same_counter_and_leave_none_out() {
-    check("claims", 60, || {
+    check("claims", 20, || {
         let mut claims: Vec<_> = claims(Usage::new(), 3).into_iter().map(Result::unwrap).collect();
         claims.sort_unstable();
         assert_eq!(claims, [0, 1, 2, 3, 4, 5]);
