@@ -35,7 +35,7 @@ impl Default for EncryptorSlot {
 /// with a clone of its own, from any thread. The endpoint that handed it out installs and changes
 /// its keys.
 ///
-/// An encryptor holds the key that it last used until its next frame, [`refresh`](Self::refresh)
+/// An encryptor holds the key that it last used until its next frame, [`release`](Self::release)
 /// or drop.
 pub struct FrameEncryptor {
     codec: Codec,
@@ -118,12 +118,10 @@ impl FrameEncryptor {
         self.encrypt_to(frame, &mut out).map(|()| out)
     }
 
-    /// Lets go of a key that is no longer in use. Encrypting does so by itself: call it now and
-    /// then while there is nothing to encrypt (a muted track), so that an old key does not stay
-    /// in memory for as long.
-    pub fn refresh(&mut self) {
-        // Whatever it finds is looked at again with the next frame.
-        let _ = self.seen.key(&self.slot);
+    /// Lets go of the key until the next frame. Call it when there is nothing to encrypt for a
+    /// while (a muted track), so that a key that is replaced meanwhile does not stay in memory.
+    pub fn release(&mut self) {
+        self.seen = Seen::nothing();
     }
 
     #[inline]

@@ -126,7 +126,10 @@ impl EncryptedSender {
             Some(packetizer) => packetizer,
             none => none.insert(self.route.resolve(self.encryptor.codec()).await?),
         };
-        self.encryptor.encrypt_into(frame, &mut self.wire)?;
+        let encrypted = self.encryptor.encrypt_into(frame, &mut self.wire);
+        // Nobody knows when the next frame comes, and beside sending one this costs nothing.
+        self.encryptor.release();
+        encrypted?;
         let wire = Bytes::from(std::mem::take(&mut self.wire));
         for packet in packetizer.packetize(&wire, rtp_timestamp)? {
             self.route.track.write_rtp(packet).await?;

@@ -50,3 +50,19 @@ fn two_encryptors_of_one_secret_use_different_kids() {
     assert_ne!(a.key_id, b.key_id);
     assert!(a.key_id.0 >= 1 << 56 && b.key_id.0 >= 1 << 56);
 }
+
+#[test]
+fn a_key_that_was_replaced_is_gone_once_no_encryptor_uses_it() {
+    struct Key(Arc<()>);
+    let alive = Arc::new(());
+    let (slot, mut seen, mut idle) = (Slot::new(), Seen::nothing(), Seen::nothing());
+    slot.put(at(0, 0), || Key(Arc::clone(&alive))).unwrap();
+    assert!(Arc::ptr_eq(&seen.key(&slot).unwrap().0, &alive));
+    assert!(idle.key(&slot).is_ok());
+    slot.put(at(0, 1), || Key(Arc::new(()))).unwrap();
+    assert!(seen.key(&slot).is_ok());
+    assert_eq!(Arc::strong_count(&alive), 2, "one encryptor has not looked since");
+    idle = Seen::nothing();
+    assert_eq!(Arc::strong_count(&alive), 1);
+    assert!(idle.key(&slot).is_ok());
+}
