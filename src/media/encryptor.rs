@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     primitives::{Codec, Position, Secret},
-    sframe::{BaseKey, CipherSuite, EncryptError, SealKey},
+    sframe::{BaseKey, CipherSuite, EncryptError, MAX_OVERHEAD, SealKey},
 };
 
 /// Where an endpoint puts a track's send keys.
@@ -98,8 +98,8 @@ impl FrameEncryptor {
         self.encrypt_to(frame, out).inspect_err(|_| out.clear())
     }
 
-    /// Encrypts a frame where it stands. Allocates nothing if the vector has room for 33 bytes
-    /// more, and holds no lock. The text is moved by the length of the header.
+    /// Encrypts a frame where it stands. Allocates nothing if the vector has room for
+    /// [`MAX_OVERHEAD`] bytes more, and holds no lock. The text is moved by the length of the header.
     ///
     /// # Errors
     /// As [`encrypt_into`](Self::encrypt_into). `frame` is then as it was, and in the clear: do
@@ -114,7 +114,7 @@ impl FrameEncryptor {
     /// # Errors
     /// As [`encrypt_into`](Self::encrypt_into).
     pub fn encrypt(&mut self, frame: &[u8]) -> Result<Vec<u8>, EncryptError> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(frame.len() + MAX_OVERHEAD);
         self.encrypt_to(frame, &mut out).map(|()| out)
     }
 

@@ -8,6 +8,9 @@ use super::{
 /// The largest media frame, in bytes: 4 MiB.
 pub const MAX_FRAME_SIZE: usize = 4 << 20;
 
+/// The most bytes that encryption adds to a frame: header and tag.
+pub const MAX_OVERHEAD: usize = Header::MAX_LENGTH + CipherSuite::TAG_LENGTH;
+
 /// Metadata up to this length is authenticated without allocating. No codec's is longer.
 const INLINE_METADATA: usize = 64;
 

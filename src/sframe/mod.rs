@@ -32,7 +32,7 @@ mod vectors;
 
 pub use aead::Backend;
 pub use cipher_suite::CipherSuite;
-pub use context::MAX_FRAME_SIZE;
+pub use context::{MAX_FRAME_SIZE, MAX_OVERHEAD};
 pub use error::{DecryptError, EncryptError};
 pub use header::{Counter, EncodedHeader, Header, KeyId};
 pub use kdf::BaseKey;

@@ -67,7 +67,7 @@ impl SealKey {
 
     /// Turns `metadata ‖ plain` into `metadata ‖ header ‖ ciphertext ‖ tag`, where `metadata` is
     /// the first `clear` bytes. Allocates only if the vector has no room for the up to
-    /// [`Header::MAX_LENGTH`] + 16 bytes that it grows by.
+    /// [`MAX_OVERHEAD`](super::MAX_OVERHEAD) bytes that it grows by.
     ///
     /// # Errors
     /// As [`seal_into`](Self::seal_into), and [`EncryptError::Syntax`] if there are no `clear`

@@ -3,14 +3,15 @@
 //! The vectors of suites 4 and 5 stand here, the header's 289 in `vectors/header.txt`. Those of the
 //! other suites are for cut tags, which are not offered.
 
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sframe::{
     CipherSuite as TheirSuite,
-    frame::{EncryptedFrameView, MediaFrameView, MonotonicCounter},
+    frame::{EncryptedFrameView, MediaFrameView, MonotonicCounter, SingleUseCounter},
     key::{DecryptionKey, EncryptionKey},
 };
 
 use super::{
-    BaseKey, CipherSuite, Ciphertext, Counter, Header, KeyId, OpenKey, SealKey,
+    BaseKey, CipherSuite, Ciphertext, Counter, Header, KeyId, MAX_FRAMES_PER_KEY, OpenKey, SealKey,
     seal_key::seal_with_counter,
 };
 
@@ -116,4 +117,76 @@ fn the_sframe_crate_opens_what_we_seal_and_we_open_what_it_seals() {
             }
         }
     }
+}
+
+/// Random frames, both ways; `base_key`, KID, counter, metadata and text are all drawn.
+#[test]
+fn ten_thousand_random_frames_are_the_same_bytes_in_both_implementations() {
+    let seed = getrandom::u64().unwrap();
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut frames = 0;
+    while frames < 10_000 {
+        let (ours, theirs) = match rng.random() {
+            false => (CipherSuite::AesGcm128Sha256, TheirSuite::AesGcm128Sha256),
+            true => (CipherSuite::AesGcm256Sha512, TheirSuite::AesGcm256Sha512),
+        };
+        let mut material = vec![0; ours.hash_length()];
+        rng.fill(&mut material[..]);
+        let key_id: u64 = any_length(&mut rng);
+        let at = format!("seed {seed}, frame {frames}, {ours:?}, KID {key_id}");
+        let base_key = || BaseKey::of_any_length(ours, &material);
+        let seal = SealKey::new(base_key(), KeyId(key_id));
+        let open = OpenKey::new(base_key(), KeyId(key_id));
+        let their_seal = EncryptionKey::derive_from(theirs, key_id, &material).expect(&at);
+        let their_open = DecryptionKey::derive_from(theirs, key_id, &material).expect(&at);
+        for own_counter in 0..rng.random_range(1..8) {
+            frames += 1;
+            let (metadata, plain) = (text(&mut rng, 0..81), text(&mut rng, 1..2001));
+
+            // From us to them: the key's own counter, or one that it reaches later.
+            let mut sealed = Vec::new();
+            seal.seal_into(&metadata, &plain, &mut sealed, 0).expect(&at);
+            let counter = any_length(&mut rng) % MAX_FRAMES_PER_KEY;
+            let header = Header { key_id: KeyId(key_id), counter: Counter(counter) };
+            let (_, _, later) = seal_with_counter(base_key(), header, &metadata, &plain);
+            for (sealed, counter) in [(&sealed, own_counter), (&later, counter)] {
+                let frame = EncryptedFrameView::try_with_meta_data(sealed, &metadata).expect(&at);
+                assert_eq!(frame.header().key_id(), key_id, "{at}");
+                assert_eq!(frame.header().counter(), counter, "{at}");
+                let opened = frame.decrypt(&their_open).expect(&at);
+                assert_eq!(opened.payload(), plain, "{at}");
+                let same = their_frame(&their_seal, counter, &metadata, &plain);
+                assert_eq!(&same, sealed, "{at}, counter {counter}");
+            }
+
+            // From them to us: any counter that there is.
+            let counter = any_length(&mut rng);
+            let sealed = their_frame(&their_seal, counter, &metadata, &plain);
+            let ciphertext = Ciphertext::parse(&sealed).expect(&at);
+            assert_eq!(ciphertext.header().counter, Counter(counter), "{at}");
+            let mut opened = Vec::new();
+            open.open_into(&metadata, &ciphertext, &mut opened, 0).expect(&at);
+            assert_eq!(opened, plain, "{at}, counter {counter}");
+        }
+    }
+}
+
+fn their_frame(key: &EncryptionKey, counter: u64, metadata: &[u8], plain: &[u8]) -> Vec<u8> {
+    let mut counter = SingleUseCounter::new(counter);
+    let frame = MediaFrameView::try_with_meta_data(&mut counter, plain, metadata).unwrap();
+    frame.encrypt(key).unwrap().sframe_cipher_text().to_vec()
+}
+
+/// A number of 0 to 64 bits, each length as likely as any other.
+fn any_length(rng: &mut StdRng) -> u64 {
+    let bits = rng.random_range(0..65);
+    rng.random::<u64>().checked_shr(64 - bits).unwrap_or(0)
+}
+
+/// Bytes of a length in this range: one text in eight of any, the others short.
+fn text(rng: &mut StdRng, lengths: std::ops::Range<usize>) -> Vec<u8> {
+    let end = if rng.random_ratio(1, 8) { lengths.end } else { lengths.end.min(100) };
+    let mut text = vec![0; rng.random_range(lengths.start..end)];
+    rng.fill(&mut text[..]);
+    text
 }

@@ -1,3 +1,5 @@
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
 use super::*;
 use crate::primitives::{Generation, Step};
 
@@ -65,4 +67,93 @@ fn a_key_that_was_replaced_is_gone_once_no_encryptor_uses_it() {
     idle = Seen::nothing();
     assert_eq!(Arc::strong_count(&alive), 1);
     assert!(idle.key(&slot).is_ok());
+}
+
+/// Key id and counter, as they stand on the wire.
+fn nonce(wire: &[u8]) -> (u64, u64) {
+    let header = crate::sframe::Header::parse(wire).unwrap().0;
+    (header.key_id.0, header.counter.0)
+}
+
+fn toy_key(position: Position) -> BaseKey {
+    BaseKey::fill(CipherSuite::default(), |bytes| {
+        bytes[..8].copy_from_slice(&key_id(position).0.to_be_bytes());
+    })
+}
+
+#[test]
+fn a_position_that_comes_again_does_not_begin_to_count_again() {
+    let slot = Arc::new(EncryptorSlot::default());
+    let mut encryptors = [(); 3].map(|()| FrameEncryptor::new(Codec::Opus, Arc::clone(&slot)));
+    let (a, b) = (at(3, 7), at(4, 0));
+    let mut seen = Vec::new();
+    for (position, installed) in
+        [(a, Ok(())), (b, Ok(())), (a, Err(InstallRefused)), (b, Err(InstallRefused))]
+    {
+        assert_eq!(slot.install(position, toy_key(position)), installed);
+        for encryptor in &mut encryptors {
+            seen.push(nonce(&encryptor.encrypt(b"x").unwrap()));
+        }
+        encryptors[1] = encryptors[0].clone();
+    }
+    let of_a = (0..3).map(|counter| (key_id(a).0, counter));
+    let of_b = (0..9).map(|counter| (key_id(b).0, counter));
+    assert_eq!(seen, of_a.chain(of_b).collect::<Vec<_>>(), "the second A changed nothing");
+}
+
+#[test]
+fn a_million_frames_over_random_installs_use_each_counter_of_each_key_once() {
+    const CLONES: usize = 4;
+    const FRAMES: usize = 250_000;
+    let seed = getrandom::u64().unwrap();
+    let mut rng = StdRng::seed_from_u64(seed);
+    let slot = Arc::new(EncryptorSlot::default());
+    slot.install(at(0, 0), toy_key(at(0, 0))).unwrap();
+    let encryptor = FrameEncryptor::new(Codec::Opus, Arc::clone(&slot));
+    let mut used: Vec<(u64, u64)> = std::thread::scope(|scope| {
+        let layer = |_| {
+            let mut encryptor = encryptor.clone();
+            scope.spawn(move || {
+                let mut wire = Vec::new();
+                let frames = (0..FRAMES).map(|frame| {
+                    if frame % 999 == 0 {
+                        encryptor = encryptor.clone();
+                    }
+                    encryptor.encrypt_into(b"x", &mut wire).unwrap();
+                    nonce(&wire)
+                });
+                frames.collect::<Vec<_>>()
+            })
+        };
+        let layers: Vec<_> = (0..CLONES).map(layer).collect();
+        // Positions go up and down, and the same one comes again and again.
+        let mut last = at(0, 0);
+        while !layers.iter().all(|layer| layer.is_finished()) {
+            let generation = last.generation.0 + rng.random_range(0..3);
+            let position = match rng.random_range(0..4) {
+                0 => last,
+                1 => at(generation.saturating_sub(2), rng.random_range(0..4096)),
+                _ => at(generation, rng.random_range(0..4096)),
+            };
+            let installed = slot.install(position, toy_key(position));
+            assert_eq!(installed.is_ok(), position > last, "seed {seed}");
+            last = last.max(position);
+            std::thread::sleep(std::time::Duration::from_micros(rng.random_range(0..500)));
+        }
+        let used = layers.into_iter().map(|layer| layer.join().unwrap());
+        let used: Vec<Vec<_>> = used.collect();
+        for layer in &used {
+            assert!(layer.is_sorted(), "a layer went back to an earlier key, seed {seed}");
+        }
+        used.concat()
+    });
+    used.sort_unstable();
+    let mut keys = 0;
+    for key in used.chunk_by(|one, other| one.0 == other.0) {
+        keys += 1;
+        let expected = (0..).map(|counter| (key[0].0, counter));
+        assert!(key.iter().copied().eq(expected.take(key.len())), "seed {seed}, KID {}", key[0].0);
+    }
+    assert_eq!(used.len(), CLONES * FRAMES);
+    assert!(keys > 20, "{keys} keys are no test, seed {seed}");
 }

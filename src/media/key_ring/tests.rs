@@ -1,8 +1,12 @@
+use std::sync::atomic::AtomicU64;
+
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+
 use super::*;
 use crate::{
-    media::{FrameDecryptor, key_id},
+    media::{FrameDecryptor, key_id, position},
     primitives::Codec,
-    sframe::{CipherSuite, SealKey},
+    sframe::{CipherSuite, Counter, SealKey},
 };
 
 const TRACK: TrackId = TrackId(1);
@@ -128,5 +132,358 @@ fn a_closed_ring_opens_nothing_ever_again() {
     ring.lock().install(at(1, 0), Box::new(Toy(Step::FIRST)), Timestamp::default());
     for position in [at(0, 0), at(1, 0)] {
         assert_eq!(decrypt(&mut decryptor, &frame(position), 0), Err(DecryptError::Expired));
+    }
+}
+
+/// As [`Toy`], and counts how often it was asked for a key.
+struct Counting(Toy, Arc<AtomicU64>);
+
+impl GenerationKeys for Counting {
+    fn base_key(&mut self, step: Step, track: TrackId) -> Option<BaseKey> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.base_key(step, track)
+    }
+    fn advance_to(&mut self, step: Step) {
+        self.0.advance_to(step);
+    }
+}
+
+fn counting_ring_at(position: Position) -> (SharedKeyRing, FrameDecryptor, impl FnMut() -> u64) {
+    let (ring, asked) = (SharedKeyRing::default(), Arc::new(AtomicU64::new(0)));
+    let keys = Counting(Toy(position.step), Arc::clone(&asked));
+    ring.lock().install(position, Box::new(keys), Timestamp::default());
+    let decryptor = FrameDecryptor::new(Codec::Opus, ring.clone(), TRACK);
+    asked.store(0, Ordering::Relaxed);
+    (ring, decryptor, move || asked.swap(0, Ordering::Relaxed))
+}
+
+/// The first so many frames of a position.
+fn frames(position: Position, count: usize) -> Vec<Vec<u8>> {
+    let seal = SealKey::new(base_key(position.step, TRACK), key_id(position));
+    let wire = |_| {
+        let mut wire = Vec::new();
+        seal.seal_into(b"", b"frame", &mut wire, 0).unwrap();
+        wire
+    };
+    (0..count).map(wire).collect()
+}
+
+fn forged(position: Position) -> Vec<u8> {
+    let mut wire = frame(position);
+    *wire.last_mut().unwrap() ^= 1;
+    wire
+}
+
+fn millis(ms: u64) -> Timestamp {
+    Timestamp::from_unix_millis(ms)
+}
+
+/// In all three ways, by the handle there is and by another one.
+#[track_caller]
+fn refused(
+    ring: &SharedKeyRing,
+    decryptor: &mut FrameDecryptor,
+    wire: &[u8],
+    ms: u64,
+    error: DecryptError,
+) {
+    let opened = ring.lock().opened();
+    let mut other = FrameDecryptor::new(Codec::Opus, ring.clone(), TRACK);
+    for decryptor in [decryptor, &mut other] {
+        let (mut out, mut in_place) = (b"old content".to_vec(), wire.to_vec());
+        assert_eq!(decryptor.decrypt_into(wire, millis(ms), &mut out), Err(error));
+        assert_eq!(decryptor.decrypt_in_place(&mut in_place, millis(ms)), Err(error));
+        assert_eq!(decryptor.decrypt(wire, millis(ms)), Err(error));
+        assert!(out.is_empty() && in_place == wire, "nothing was opened");
+    }
+    assert_eq!(ring.lock().opened(), opened);
+}
+
+#[test]
+fn a_replay_is_refused_at_once_later_by_another_handle_and_in_place() {
+    let (ring, mut decryptor) = ring_at(at(0, 0));
+    let wires = frames(at(0, 0), 1500);
+    assert_eq!(decrypt(&mut decryptor, &wires[0], 0), Ok(()));
+    refused(&ring, &mut decryptor, &wires[0], 0, DecryptError::Replayed);
+    for wire in &wires[1..] {
+        assert_eq!(decrypt(&mut decryptor, wire, 0), Ok(()));
+    }
+    for wire in wires.iter().step_by(61) {
+        refused(&ring, &mut decryptor, wire, 0, DecryptError::Replayed);
+    }
+    drop(decryptor);
+    let mut again = FrameDecryptor::new(Codec::Opus, ring.clone(), TRACK);
+    refused(&ring, &mut again, &wires[1499], 0, DecryptError::Replayed);
+    assert_eq!(ring.lock().opened(), 1500);
+}
+
+#[test]
+fn a_replay_is_refused_across_a_step_and_a_generation_and_late_frames_are_not() {
+    let (ring, mut decryptor) = ring_at(at(0, 0));
+    let [first, second, third] = [at(0, 0), at(0, 1), at(1, 0)].map(|place| frames(place, 4));
+    assert_eq!(decrypt(&mut decryptor, &first[0], 0), Ok(()));
+
+    ring.lock().announce(at(0, 1), millis(0));
+    assert_eq!(decrypt(&mut decryptor, &second[0], 0), Ok(()));
+    refused(&ring, &mut decryptor, &first[0], 0, DecryptError::Replayed);
+    ring.lock().handle_timeout(millis(1999));
+    refused(&ring, &mut decryptor, &first[0], 1999, DecryptError::Replayed);
+    assert_eq!(decrypt(&mut decryptor, &first[1], 1999), Ok(()));
+    ring.lock().handle_timeout(millis(2000));
+    refused(&ring, &mut decryptor, &first[0], 2000, DecryptError::Expired);
+    refused(&ring, &mut decryptor, &first[2], 2000, DecryptError::Expired);
+
+    ring.lock().install(at(1, 0), Box::new(Toy(Step::FIRST)), millis(2000));
+    assert_eq!(decrypt(&mut decryptor, &third[0], 2000), Ok(()));
+    refused(&ring, &mut decryptor, &second[0], 2000, DecryptError::Replayed);
+    ring.lock().handle_timeout(millis(5999));
+    refused(&ring, &mut decryptor, &second[0], 5999, DecryptError::Replayed);
+    assert_eq!(decrypt(&mut decryptor, &second[1], 5999), Ok(()));
+    ring.lock().handle_timeout(millis(6000));
+    refused(&ring, &mut decryptor, &second[0], 6000, DecryptError::Expired);
+    refused(&ring, &mut decryptor, &second[2], 6000, DecryptError::Expired);
+    refused(&ring, &mut decryptor, &third[0], 6000, DecryptError::Replayed);
+    assert_eq!(ring.lock().opened(), 5);
+}
+
+#[test]
+fn a_key_that_comes_again_opens_nothing_again() {
+    let (ring, mut decryptor) = ring_at(at(0, 0));
+    let wires = frames(at(0, 0), 2);
+    assert_eq!(decrypt(&mut decryptor, &wires[0], 0), Ok(()));
+    ring.lock().install(at(0, 0), Box::new(Toy(Step::FIRST)), millis(0));
+    refused(&ring, &mut decryptor, &wires[0], 0, DecryptError::Replayed);
+    assert_eq!(decrypt(&mut decryptor, &wires[1], 0), Ok(()));
+}
+
+#[test]
+fn frames_in_any_order_within_the_window_open_once_and_one_beyond_it_does_not() {
+    let seed = getrandom::u64().unwrap();
+    let mut rng = StdRng::seed_from_u64(seed);
+    // An announced step and one whose key is derived for its first frame.
+    for step in [0, 3] {
+        let (ring, mut decryptor) = ring_at(at(0, 0));
+        let wires = frames(at(0, step), 4000);
+        for block in wires.chunks(1000) {
+            let mut order: Vec<_> = block.iter().collect();
+            order.shuffle(&mut rng);
+            for wire in &order {
+                assert_eq!(decrypt(&mut decryptor, wire, 0), Ok(()), "seed {seed}");
+            }
+            for wire in order {
+                let replayed = Err(DecryptError::Replayed);
+                assert_eq!(decrypt(&mut decryptor, wire, 0), replayed, "seed {seed}");
+            }
+        }
+        assert_eq!(ring.lock().opened(), 4000);
+    }
+
+    let (ring, mut decryptor) = ring_at(at(0, 0));
+    let wires = frames(at(0, 0), 1025);
+    assert_eq!(decrypt(&mut decryptor, &wires[1024], 0), Ok(()));
+    refused(&ring, &mut decryptor, &wires[0], 0, DecryptError::Replayed);
+    assert_eq!(decrypt(&mut decryptor, &wires[1], 0), Ok(()), "the window's last place");
+}
+
+#[test]
+fn one_frame_in_two_decryptors_at_once_is_given_out_once() {
+    let ring = SharedKeyRing::default();
+    ring.lock().install(at(0, 0), Box::new(Toy(Step::FIRST)), Timestamp::default());
+    let barrier = std::sync::Barrier::new(2);
+    // Each step's key is unknown until its first frame; long frames, so that both are at it.
+    let wire = |step| {
+        let position = at(0, step);
+        let seal = SealKey::new(base_key(position.step, TRACK), key_id(position));
+        let mut wire = Vec::new();
+        seal.seal_into(b"", &[7; 20_000], &mut wire, 0).unwrap();
+        wire
+    };
+    let wires: Vec<_> = (1..400).map(wire).collect();
+    let open_all = || {
+        let mut decryptor = FrameDecryptor::new(Codec::Opus, ring.clone(), TRACK);
+        let open = |(second, wire): (usize, &Vec<u8>)| {
+            // A second later each time, so that there is always budget.
+            let (now, mut out) = (millis(1000 * second as u64), wire.clone());
+            barrier.wait();
+            let opened = match second % 2 {
+                0 => decryptor.decrypt_into(wire, now, &mut out),
+                _ => decryptor.decrypt_in_place(&mut out, now),
+            };
+            (opened, out)
+        };
+        wires.iter().enumerate().map(open).collect::<Vec<_>>()
+    };
+    let [one, other] = std::thread::scope(|scope| {
+        [scope.spawn(open_all), scope.spawn(open_all)].map(|thread| thread.join().unwrap())
+    });
+    for (wire, ((one, one_out), (other, other_out))) in wires.iter().zip(one.into_iter().zip(other))
+    {
+        let replayed = Err(DecryptError::Replayed);
+        let (given, nothing) = match (one, other) {
+            (Ok(()), error) if error == replayed => (one_out, other_out),
+            (error, Ok(())) if error == replayed => (other_out, one_out),
+            both => panic!("{both:?}"),
+        };
+        assert!(given == [7; 20_000] && (nothing.is_empty() || nothing == *wire));
+    }
+    assert_eq!(ring.lock().opened(), 399);
+}
+
+#[test]
+fn nothing_opens_once_closing_has_returned() {
+    for round in 0..50 {
+        let (ring, decryptor) = ring_at(at(0, 0));
+        let is_closed = AtomicBool::new(false);
+        let wires: Vec<_> = [at(0, 0), at(0, 1)].into_iter().flat_map(|p| frames(p, 300)).collect();
+        std::thread::scope(|scope| {
+            let (is_closed, wires) = (&is_closed, &wires);
+            let mut decryptor = decryptor;
+            scope.spawn(move || {
+                for wire in wires {
+                    let was_closed = is_closed.load(Ordering::SeqCst);
+                    let opened = decrypt(&mut decryptor, wire, 0);
+                    assert!(!(was_closed && opened.is_ok()), "opened after it was closed");
+                    assert!(matches!(opened, Ok(()) | Err(DecryptError::Expired)), "{opened:?}");
+                }
+            });
+            std::thread::sleep(Duration::from_micros(20 * round));
+            ring.set_state(RingState::Closed);
+            is_closed.store(true, Ordering::SeqCst);
+        });
+        assert!(ring.lock().generations.is_empty());
+    }
+}
+
+#[test]
+fn an_insiders_frame_at_the_last_step_stops_nobody() {
+    let (ring, mut decryptor, mut asked) = counting_ring_at(at(0, 2));
+    let insiders = frames(at(0, 4095), 2);
+    assert_eq!(decrypt(&mut decryptor, &insiders[0], 0), Ok(()), "it is authentic");
+    assert_eq!(asked(), 1);
+    // Nothing but that key is there now, and it refuses the replay without a derivation.
+    refused(&ring, &mut decryptor, &insiders[0], 0, DecryptError::Replayed);
+    assert_eq!((asked(), ring.lock().head()), (0, Some(at(0, 2))));
+    for ms in [0, 1999, 2000, 60_000] {
+        ring.lock().handle_timeout(millis(ms));
+        assert_eq!(ring.lock().head(), Some(at(0, 2)));
+        assert_eq!(ring.lock().missing(millis(ms)), None);
+        assert_eq!(ring.lock().generations[&Generation(0)].floor.get(), 2);
+        refused(&ring, &mut decryptor, &frame(at(0, 1)), ms, DecryptError::Expired);
+    }
+    // The honest publisher goes on step by step, and its old steps expire as always.
+    for step in 2..30 {
+        let ms = 60_000 * u64::from(step);
+        ring.lock().announce(at(0, step), millis(ms));
+        assert_eq!(decrypt(&mut decryptor, &frame(at(0, step)), ms), Ok(()), "step {step}");
+        ring.lock().handle_timeout(millis(ms + 2000));
+        assert_eq!(ring.lock().head(), Some(at(0, step)));
+        let expired = frame(at(0, step - 1));
+        refused(&ring, &mut decryptor, &expired, ms + 2000, DecryptError::Expired);
+    }
+}
+
+#[test]
+fn far_ahead_derivations_are_ten_a_second_and_honest_frames_lose_nothing() {
+    let (ring, mut decryptor, mut asked) = counting_ring_at(at(0, 100));
+    let mut second_track = FrameDecryptor::new(Codec::Opus, ring.clone(), TrackId(2));
+    asked();
+    let honest = frames(at(0, 100), 40);
+    for second in 0..3_u64 {
+        for round in 0..30 {
+            let ms = 1000 * second + 33 * round;
+            // From the first step that costs, to the last one; half of them at another track.
+            let step = 109 + (second * 30 + round) as u32 * 44;
+            let far = if round % 2 == 0 { &mut decryptor } else { &mut second_track };
+            let expected =
+                if round < 10 { DecryptError::Authentication } else { DecryptError::Limit };
+            assert_eq!(decrypt(far, &forged(at(0, step)), ms), Err(expected), "{second} {round}");
+            assert_eq!(asked(), u64::from(round < 10));
+            if second == 1 {
+                assert_eq!(decrypt(&mut decryptor, &honest[round as usize], ms), Ok(()));
+                assert_eq!(asked(), 0);
+            }
+        }
+        // A late beacon or eight cost nothing.
+        let near = frame(at(0, 101 + second as u32));
+        assert_eq!(decrypt(&mut decryptor, &near, 1000 * second + 999), Ok(()));
+        assert_eq!(asked(), 1);
+    }
+    assert_eq!(decrypt(&mut decryptor, &frame(at(0, 108)), 2999), Ok(()));
+    assert_eq!(ring.lock().head(), Some(at(0, 100)));
+    assert_eq!(ring.lock().missing(millis(0)), None);
+}
+
+#[test]
+fn below_the_floor_or_in_an_older_generation_nothing_is_derived_or_noted() {
+    let (ring, mut decryptor, mut asked) = counting_ring_at(at(5, 10));
+    ring.lock().announce(at(5, 20), millis(0));
+    ring.lock().handle_timeout(millis(2000));
+    asked();
+    for position in [at(5, 19), at(5, 10), at(5, 9), at(5, 0), at(4, 4095), at(4, 20), at(0, 0)] {
+        for wire in [frame(position), forged(position)] {
+            refused(&ring, &mut decryptor, &wire, 2000, DecryptError::Expired);
+            assert_eq!((asked(), ring.lock().missing(millis(2000))), (0, None), "{position}");
+        }
+    }
+    // Between two generations that are there: it was skipped, so it cannot come any more.
+    ring.lock().install(at(7, 0), Box::new(Toy(Step::FIRST)), millis(2000));
+    refused(&ring, &mut decryptor, &frame(at(6, 0)), 2000, DecryptError::Expired);
+    assert_eq!(ring.lock().missing(millis(2000)), None);
+    assert_eq!(decrypt(&mut decryptor, &frame(at(5, 20)), 2000), Ok(()));
+}
+
+#[test]
+fn a_forged_frame_under_a_step_that_nobody_announced_keeps_nothing() {
+    let (ring, mut decryptor, mut asked) = counting_ring_at(at(0, 0));
+    let wires = frames(at(0, 5), 2);
+    for _ in 0..100 {
+        let now = decrypt(&mut decryptor, &forged(at(0, 5)), 0);
+        assert_eq!((now, asked()), (Err(DecryptError::Authentication), 1));
+    }
+    assert_eq!(ring.lock().generations[&Generation(0)].track_keys.len(), 1);
+    assert_eq!(ring.lock().opened(), 0);
+    for wire in &wires {
+        assert_eq!(decrypt(&mut decryptor, wire, 0), Ok(()));
+    }
+    assert_eq!(asked(), 1, "an authentic one keeps its key");
+}
+
+#[test]
+fn a_counter_that_no_sender_reaches_is_refused_under_any_key() {
+    let (ring, mut decryptor) = ring_at(at(0, 0));
+    for position in [at(0, 0), at(0, 1)] {
+        for counter in [crate::sframe::MAX_FRAMES_PER_KEY, u64::from(u32::MAX), u64::MAX] {
+            let header = Header { key_id: key_id(position), counter: Counter(counter) };
+            let wire = [header.encode().as_slice(), &[0; 30]].concat();
+            refused(&ring, &mut decryptor, &wire, 0, DecryptError::Limit);
+        }
+    }
+}
+
+#[test]
+fn key_ids_and_positions_are_each_others_inverse_and_end_at_two_to_the_44() {
+    for generation in [0, 1, 2, 4095, 4096, 1 << 20, (1 << 31) - 1, 1 << 31, u32::MAX] {
+        for step in [0, 1, 7, 8, 255, 256, 4094, 4095] {
+            let place = at(generation, step);
+            assert_eq!(position(key_id(place)), Some(place));
+            assert_eq!(key_id(place).0, u64::from(generation) * 4096 + u64::from(step));
+        }
+    }
+    for bit in 0..44 {
+        for number in [(1 << bit) - 1, 1 << bit, (1 << bit) + 1] {
+            assert_eq!(position(KeyId(number)).map(key_id), Some(KeyId(number)));
+        }
+    }
+    let (ring, mut decryptor) = ring_at(at(0, 0));
+    for bit in 44..64 {
+        for number in
+            [1 << bit, (1 << bit) | 1, (1 << bit) + (1 << 43), (1_u64 << bit) - 1 + (1 << bit)]
+        {
+            assert_eq!(position(KeyId(number)), None, "{number:#x}");
+            let header = Header { key_id: KeyId(number), counter: Counter(0) };
+            let wire = [header.encode().as_slice(), &[0; 30]].concat();
+            refused(&ring, &mut decryptor, &wire, 0, DecryptError::Limit);
+            assert_eq!(ring.lock().missing(millis(0)), None);
+        }
     }
 }
