@@ -7,6 +7,7 @@ mod admission;
 mod attacks;
 mod delivery;
 mod forged_keys;
+mod frames;
 mod fuzz_corpora;
 mod hostile;
 mod houses;
