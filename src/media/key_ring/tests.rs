@@ -289,7 +289,7 @@ fn frames_in_any_order_within_the_window_open_once_and_one_beyond_it_does_not() 
 
 #[test]
 fn one_frame_in_two_decryptors_at_once_is_given_out_once() {
-    const PLAIN: [u8; 100_000] = [7; 100_000];
+    static PLAIN: [u8; 100_000] = [7; 100_000];
     let ring = SharedKeyRing::default();
     ring.lock().install(at(0, 0), Box::new(Toy(Step::FIRST)), Timestamp::default());
     let barrier = std::sync::Barrier::new(2);
