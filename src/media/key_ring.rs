@@ -11,7 +11,7 @@ use std::{
 use super::track_key::{Opener, TrackKey};
 use crate::{
     primitives::{Generation, Position, Step, Timestamp, TrackId},
-    sframe::{BaseKey, DecryptError, Header, KeyId, OpenKey},
+    sframe::{BaseKey, DecryptError, Header, KeyId, MAX_FRAMES_PER_KEY, OpenKey},
 };
 
 /// How long a step may still be read after a later one was announced.
@@ -127,6 +127,10 @@ impl KeyRing {
         if self.holds(position.generation) {
             // Its windows stay as they are, or old frames would open again.
             return self.announce(position, now);
+        }
+        if self.newest.is_some_and(|newest| position.generation <= newest) {
+            // Nor with the windows of one that has expired: generations only grow.
+            return;
         }
         for (_, older) in self.generations.range_mut(..position.generation) {
             older.expires.get_or_insert(now + GENERATION_RETENTION);
@@ -275,6 +279,10 @@ impl KeyRing {
         if let Some(key) = held.track_keys.get(&(position.step, track)) {
             return Ok(Found::Known(Arc::clone(key)));
         }
+        // What no window will take is not worth a derivation.
+        if header.counter.0 >= MAX_FRAMES_PER_KEY {
+            return Err(DecryptError::Limit);
+        }
         if position.step.get() > held.head.get().saturating_add(STEPS_AHEAD) && !self.far.take(now)
         {
             return Err(DecryptError::Limit);
@@ -317,11 +325,13 @@ struct FarBudget {
 impl FarBudget {
     fn take(&mut self, now: Timestamp) -> bool {
         let second = now.unix_millis() / 1000;
-        if second != self.second {
+        // Decryptors may be given different clocks: an earlier second refills nothing.
+        if second > self.second {
             *self = Self { second, used: 0 };
         }
-        self.used += 1;
-        self.used <= FAR_DERIVATIONS
+        let is_left = self.used < FAR_DERIVATIONS;
+        self.used += u32::from(is_left);
+        is_left
     }
 }
 

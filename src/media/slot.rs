@@ -67,7 +67,7 @@ impl<K> Slot<K> {
 /// What one encryptor last saw in its slot.
 pub(super) struct Seen<K> {
     version: u64,
-    key: Result<Arc<K>, EncryptError>,
+    pub(super) key: Result<Arc<K>, EncryptError>,
 }
 
 impl<K> Seen<K> {

@@ -220,6 +220,7 @@ impl Subscription {
             OlmMessage::Renewed(renewed) if self.renewal == Some(renewed.nonce) => {
                 self.renewal = None;
                 self.confirm(fx);
+                self.advance(fx, renewed.position);
             }
             OlmMessage::Renewed(_) => {}
             _ => return Err(PairwiseError::Misdirected),
@@ -244,6 +245,7 @@ impl Subscription {
             fx.event(Event::KeyReceived { stream, position });
         }
         if accepted {
+            self.advance(fx, key.position);
             self.offer = key.offer.clone();
             self.asking.next = None;
             self.request = None;
@@ -304,12 +306,18 @@ impl Subscription {
             return false;
         };
         let position = Position { generation: beacon.generation, step: beacon.step };
+        self.advance(fx, position);
+        true
+    }
+
+    /// The publisher says where the stream is. Whoever drops its beacons must not hold up the
+    /// forgetting of old steps with that, so everything that says it counts.
+    fn advance(&mut self, fx: &mut Effects<'_>, position: Position) {
         let before = self.position();
         self.ring.lock().announce(position, fx.now);
         if self.position() != before {
             fx.event(Event::Advanced { stream: self.stream, position });
         }
-        true
     }
 
     /// A signed refusal or removal. One that answers something else, an old one for instance,
@@ -423,4 +431,11 @@ impl Subscription {
 fn next_sequence(last: &mut u64, now: Timestamp) -> u64 {
     *last = now.unix_millis().max(last.saturating_add(1));
     *last
+}
+
+/// Nobody would notice any more that this device was removed, so nothing opens from here on.
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.ring.set_state(RingState::Closed);
+    }
 }

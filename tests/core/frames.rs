@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use olmcast::{
+    device::Identity,
+    endpoint::Endpoint,
     media::{FrameEncryptor, clear_length},
     primitives::Codec,
+    protocol::{Carrier, Envelope},
     sframe::{DecryptError, EncryptError, Header, MAX_FRAMES_PER_KEY},
 };
 
-use crate::network::{Room, VIDEO};
+use crate::network::{Fate, Room, VIDEO};
 
 /// Key id and counter, as they stand on the wire.
 fn nonce(wire: &[u8]) -> (u64, u64) {
@@ -246,4 +249,40 @@ fn an_ended_stream_sends_nothing_and_an_unsubscribed_one_opens_nothing() {
     encryptor.encrypt(&[1; 4]).unwrap();
     room.net.endpoint(stream.publisher).end(stream.stream, now).unwrap();
     assert_eq!(encryptor.encrypt(&[1; 4]), Err(EncryptError::Paused));
+}
+
+#[test]
+fn whoever_drops_the_beacons_does_not_keep_old_steps_readable() {
+    let mut room = Room::with(1);
+    let (a, stream) = (room.subscribers[0], room.stream);
+    room.net.rule = Box::new(|_, _, bytes| match Envelope::decode(bytes).unwrap().carrier {
+        Carrier::Megolm { .. } => Fate::Lose,
+        _ => Fate::Deliver,
+    });
+    let old = room.net.frame(stream);
+    // A step a minute, a renewal every 20 s, and 2 s in which the step before may still be read.
+    room.net.run(65_000 + 20_000 + 2_500);
+    let publisher = room.net.endpoint(stream.publisher).position(stream.stream);
+    assert_eq!(room.net.endpoint(a).subscription(stream).unwrap().position, publisher);
+    assert_eq!(room.net.opens(a, stream, &old), Err(DecryptError::Expired));
+    assert!(room.reads(a));
+}
+
+#[test]
+fn handles_do_nothing_once_their_endpoint_is_gone() {
+    let mut room = Room::with(1);
+    let (a, stream) = (room.subscribers[0], room.stream);
+    let mut encryptor = room.net.encryptor(stream);
+    let mut decryptor = room.net.decryptor(a, stream);
+    let wire = encryptor.encrypt(&[1; 40]).unwrap();
+    let now = room.net.time();
+    for device in [stream.publisher, a] {
+        // Nobody is left to step, or to learn of a removal.
+        drop(std::mem::replace(
+            room.net.endpoint(device),
+            Endpoint::new(Identity::generate()).unwrap(),
+        ));
+    }
+    assert_eq!(encryptor.encrypt(&[1; 40]), Err(EncryptError::Paused));
+    assert_eq!(decryptor.decrypt(&wire, now), Err(DecryptError::Expired));
 }

@@ -55,30 +55,21 @@ fn two_encryptors_of_one_secret_use_different_kids() {
 
 #[test]
 fn a_key_that_was_replaced_is_gone_once_no_encryptor_uses_it() {
-    struct Key(Arc<()>);
-    let alive = Arc::new(());
-    let (slot, mut seen, mut idle) = (Slot::new(), Seen::nothing(), Seen::nothing());
-    slot.put(at(0, 0), || Key(Arc::clone(&alive))).unwrap();
-    assert!(Arc::ptr_eq(&seen.key(&slot).unwrap().0, &alive));
-    assert!(idle.key(&slot).is_ok());
-    slot.put(at(0, 1), || Key(Arc::new(()))).unwrap();
-    assert!(seen.key(&slot).is_ok());
-    assert_eq!(Arc::strong_count(&alive), 2, "one encryptor has not looked since");
-    idle = Seen::nothing();
-    assert_eq!(Arc::strong_count(&alive), 1);
-    assert!(idle.key(&slot).is_ok());
-}
-
-/// Key id and counter, as they stand on the wire.
-fn nonce(wire: &[u8]) -> (u64, u64) {
-    let header = crate::sframe::Header::parse(wire).unwrap().0;
-    (header.key_id.0, header.counter.0)
-}
-
-fn toy_key(position: Position) -> BaseKey {
-    BaseKey::fill(CipherSuite::default(), |bytes| {
-        bytes[..8].copy_from_slice(&key_id(position).0.to_be_bytes());
-    })
+    let base_key = || BaseKey::fill(CipherSuite::default(), |bytes| bytes.fill(1));
+    let slot = Arc::new(EncryptorSlot::default());
+    slot.install(at(0, 0), base_key()).unwrap();
+    let mut encryptors = [0, 1].map(|_| FrameEncryptor::new(Codec::Opus, Arc::clone(&slot)));
+    let mut keys = encryptors.iter_mut().map(|encryptor| {
+        encryptor.encrypt(b"frame").unwrap();
+        Arc::downgrade(encryptor.seen.key.as_ref().unwrap())
+    });
+    let (key, _) = (keys.next().unwrap(), keys.next());
+    slot.install(at(0, 1), base_key()).unwrap();
+    encryptors[0].encrypt(b"frame").unwrap();
+    assert!(key.upgrade().is_some(), "one encryptor has not looked since");
+    encryptors[1].release();
+    assert!(key.upgrade().is_none());
+    encryptors[1].encrypt(b"frame").unwrap();
 }
 
 #[test]

@@ -524,3 +524,45 @@ fn key_ids_and_positions_are_each_others_inverse_and_end_at_two_to_the_44() {
         }
     }
 }
+
+#[test]
+fn a_clock_that_is_behind_refills_no_budget() {
+    let (_, mut decryptor) = ring_at(at(0, 0));
+    let forged = forged(at(0, 3000));
+    let mut tried = 0;
+    for _ in 0..100 {
+        for ms in [1000, 2000] {
+            let result = decrypt(&mut decryptor, &forged, ms);
+            tried += u32::from(result == Err(DecryptError::Authentication));
+        }
+    }
+    assert!(tried <= 2 * FAR_DERIVATIONS, "{tried} derivations in two seconds");
+}
+
+#[test]
+fn a_counter_that_no_sender_reaches_costs_no_derivation() {
+    let (_, mut decryptor) = ring_at(at(0, 0));
+    let key_id = key_id(at(0, 3000));
+    let header = Header { key_id, counter: Counter(MAX_FRAMES_PER_KEY) }.encode();
+    let forged = [header.as_slice(), &[0; 30]].concat();
+    for _ in 0..100 {
+        assert_eq!(decrypt(&mut decryptor, &forged, 0), Err(DecryptError::Limit));
+    }
+    assert_eq!(decrypt(&mut decryptor, &frame(at(0, 3000)), 0), Ok(()));
+}
+
+#[test]
+fn a_generation_that_has_expired_does_not_come_back() {
+    let (ring, mut decryptor) = ring_at(at(1, 0));
+    let wire = frame(at(1, 0));
+    assert_eq!(decrypt(&mut decryptor, &wire, 0), Ok(()));
+    ring.lock().install(at(2, 0), Box::new(Toy(Step::FIRST)), Timestamp::default());
+    ring.lock().handle_timeout(millis(10_000));
+    for generation in [0, 1] {
+        ring.lock().install(at(generation, 0), Box::new(Toy(Step::FIRST)), millis(10_000));
+        assert_eq!(
+            decrypt(&mut decryptor, &frame(at(generation, 0)), 10_000),
+            Err(DecryptError::Expired)
+        );
+    }
+}

@@ -140,9 +140,6 @@ impl Publication {
 
     /// Ends the stream: nothing is encrypted any more.
     pub(crate) fn end(self, fx: &mut Effects<'_>) {
-        for (_, _, slot) in &self.slots {
-            slot.pause(true);
-        }
         let to = Recipient::EndRoomState(self.keys.room(), self.id());
         fx.send_signed(to, &self.keys, Kind::StreamEnd, &StreamEnd { stream: self.id() });
     }
@@ -280,6 +277,15 @@ impl Publication {
             {
                 holder.hand_over(fx, &handover, session, Which::Pending, None);
             }
+        }
+    }
+}
+
+/// Nobody would change the keys any more, so nothing is encrypted from here on.
+impl Drop for Publication {
+    fn drop(&mut self) {
+        for (_, _, slot) in &self.slots {
+            slot.pause(true);
         }
     }
 }
