@@ -72,6 +72,18 @@ fn a_key_that_was_replaced_is_gone_once_no_encryptor_uses_it() {
     encryptors[1].encrypt(b"frame").unwrap();
 }
 
+/// Key id and counter, as they stand on the wire.
+fn nonce(wire: &[u8]) -> (u64, u64) {
+    let header = crate::sframe::Header::parse(wire).unwrap().0;
+    (header.key_id.0, header.counter.0)
+}
+
+fn toy_key(position: Position) -> BaseKey {
+    BaseKey::fill(CipherSuite::default(), |bytes| {
+        bytes[..8].copy_from_slice(&key_id(position).0.to_be_bytes());
+    })
+}
+
 #[test]
 fn a_position_that_comes_again_does_not_begin_to_count_again() {
     let slot = Arc::new(EncryptorSlot::default());
