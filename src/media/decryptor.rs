@@ -34,7 +34,8 @@ impl FrameDecryptor {
     }
 
     /// A decryptor for frames of any encryptor made from the same secret. It follows 1,024 of
-    /// them; then make another one.
+    /// them; then make another one. It remembers by itself what it has opened: a second one, or
+    /// one after a restart, would open the same frames again.
     pub fn from_secret(codec: Codec, suite: CipherSuite, secret: &Secret<32>) -> Self {
         Self::with_own_secret(codec, OwnSecret::new(suite, secret))
     }

@@ -21,7 +21,8 @@ pub fn with_kid(codec: Codec, base_key: BaseKey, key_id: KeyId) -> FrameEncrypto
     own_secret::encryptor(codec, base_key, key_id)
 }
 
-/// A decryptor for the frames of one KID. This side is safe: it refuses what it has opened before.
+/// A decryptor for the frames of one KID. It remembers by itself what it has opened: a second one,
+/// or one after a restart, would open the same frames again.
 pub fn decryptor(codec: Codec, base_key: BaseKey, key_id: KeyId) -> FrameDecryptor {
     FrameDecryptor::with_own_secret(codec, OwnSecret::fixed(base_key, key_id))
 }
