@@ -4,6 +4,7 @@
 //! floor-seal, encrypt   / aes-gcm, aws-lc / bytes     the library alone ; FrameEncryptor
 //! floor-open, decrypt   / aes-gcm, aws-lc / bytes     the library alone ; FrameDecryptor
 //! sframe-crate, stream  / encrypt, decrypt / bytes    crate `sframe`, ring ; two endpoints
+//! vp8                   / encrypt, decrypt / bytes    ten bytes clear; all others are Opus
 //! ```
 //!
 //! All use AES-128-GCM with a key that was set up before, read slices and write to a buffer that
@@ -63,21 +64,27 @@ fn main() {
         #[cfg(feature = "aws-lc")]
         {
             bench(c, "floor-seal", "aws-lc", size, |b| floor_seal(b, &plain, &AwsLc::new()));
-            bench(c, "encrypt", "aws-lc", size, |b| encrypt(b, &plain, Backend::AwsLc));
+            bench(c, "encrypt", "aws-lc", size, |b| {
+                encrypt(b, &plain, Codec::Opus, Backend::AwsLc)
+            });
         }
         bench(c, "floor-seal", "aes-gcm", size, |b| floor_seal(b, &plain, &AesGcm::new()));
-        bench(c, "encrypt", "aes-gcm", size, |b| encrypt(b, &plain, Backend::AesGcm));
+        bench(c, "encrypt", "aes-gcm", size, |b| encrypt(b, &plain, Codec::Opus, Backend::AesGcm));
         bench(c, "sframe-crate", "encrypt", size, |b| sframe_encrypt(b, &plain));
         bench(c, "stream", "encrypt", size, |b| stream_encrypt(b, &plain));
+        bench(c, "vp8", "encrypt", size, |b| encrypt(b, &plain, Codec::Vp8, Backend::default()));
         #[cfg(feature = "aws-lc")]
         {
             bench(c, "floor-open", "aws-lc", size, |b| floor_open(b, &plain, &AwsLc::new()));
-            bench(c, "decrypt", "aws-lc", size, |b| decrypt(b, &plain, Backend::AwsLc));
+            bench(c, "decrypt", "aws-lc", size, |b| {
+                decrypt(b, &plain, Codec::Opus, Backend::AwsLc)
+            });
         }
         bench(c, "floor-open", "aes-gcm", size, |b| floor_open(b, &plain, &AesGcm::new()));
-        bench(c, "decrypt", "aes-gcm", size, |b| decrypt(b, &plain, Backend::AesGcm));
+        bench(c, "decrypt", "aes-gcm", size, |b| decrypt(b, &plain, Codec::Opus, Backend::AesGcm));
         bench(c, "sframe-crate", "decrypt", size, |b| sframe_decrypt(b, &plain));
         bench(c, "stream", "decrypt", size, |b| stream_decrypt(b, &plain));
+        bench(c, "vp8", "decrypt", size, |b| decrypt(b, &plain, Codec::Vp8, Backend::default()));
     }
     criterion.final_summary();
 }
@@ -297,19 +304,19 @@ fn base_key(backend: Backend) -> BaseKey {
     BaseKey::fill(CipherSuite::AesGcm128Sha256, |bytes| bytes.fill(7)).with_backend(backend)
 }
 
-fn encryptor(backend: Backend) -> FrameEncryptor {
-    hazmat::with_kid(Codec::Opus, base_key(backend), KEY_ID)
+fn encryptor(codec: Codec, backend: Backend) -> FrameEncryptor {
+    hazmat::with_kid(codec, base_key(backend), KEY_ID)
 }
 
-fn decryptor(backend: Backend) -> FrameDecryptor {
-    hazmat::decryptor(Codec::Opus, base_key(backend), KEY_ID)
+fn decryptor(codec: Codec, backend: Backend) -> FrameDecryptor {
+    hazmat::decryptor(codec, base_key(backend), KEY_ID)
 }
 
-fn encrypt(b: &mut Bencher, plain: &[u8], backend: Backend) {
+fn encrypt(b: &mut Bencher, plain: &[u8], codec: Codec, backend: Backend) {
     let mut wire = aligned(plain.len() + OVERHEAD, 0);
     measure_sealing(
         b,
-        || encryptor(backend),
+        || encryptor(codec, backend),
         |encryptor| {
             encryptor.encrypt_into(black_box(plain), &mut wire).unwrap();
             black_box(&mut wire);
@@ -317,12 +324,12 @@ fn encrypt(b: &mut Bencher, plain: &[u8], backend: Backend) {
     );
 }
 
-fn decrypt(b: &mut Bencher, plain: &[u8], backend: Backend) {
+fn decrypt(b: &mut Bencher, plain: &[u8], codec: Codec, backend: Backend) {
     let mut out = aligned(plain.len() + OVERHEAD, 0);
     measure_opening(
         b,
         plain.len(),
-        || (encryptor(backend), decryptor(backend)),
+        || (encryptor(codec, backend), decryptor(codec, backend)),
         |(encryptor, _), wire| encryptor.encrypt_into(plain, wire).unwrap(),
         |(_, decryptor), wire| {
             decryptor.decrypt_into(wire, Timestamp::default(), &mut out).unwrap();

@@ -12,7 +12,8 @@ use olmcast::{
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // 32 secret bytes that both sides have, from wherever you manage keys.
+    // 32 secret bytes that both sides have, from wherever you manage keys: one secret for each
+    // sender and track, and a fresh one for each session.
     let secret = Secret::from_slice(&[7; 32]).ok_or("not 32 bytes")?;
     let suite = CipherSuite::default();
     let mut encryptor = FrameEncryptor::from_secret(Codec::Vp8, suite, &secret)?;

@@ -60,9 +60,11 @@ impl FrameDecryptor {
     }
 
     /// Replaces what `out` holds by the frame that `wire` carries. Allocates nothing once `out`
-    /// has grown; the first frame of a step that was not announced derives its key, and does.
+    /// has grown; a frame under a step that was not announced, or under a KID of one's own secret
+    /// that was not seen before, derives its key, and does.
     ///
-    /// There is exactly one attempt to open, with the key that the header names.
+    /// There is exactly one attempt to open, with the key that the header names. `now` limits how
+    /// often keys far ahead are derived: it must move on.
     ///
     /// # Errors
     /// [`DecryptError::UnknownKey`] while the key may still come: hold the frame and try again.
@@ -116,6 +118,8 @@ impl FrameDecryptor {
         let (clear, sframe) = wire.split_at(clear);
         let ciphertext = Ciphertext::parse(sframe)?;
         let mut is_open = false;
+        // Not cleared before: growing a vector again would zero it again.
+        out.resize(out.len().max(clear.len()), 0);
         let opened = self.keys.open(ciphertext.header(), now, |key| {
             key.open_into(clear, &ciphertext, out, clear.len()).inspect(|()| is_open = true)
         });

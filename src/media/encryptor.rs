@@ -56,9 +56,14 @@ impl FrameEncryptor {
 
     /// An encryptor for a secret that both sides already share, without any key service.
     ///
-    /// It draws a random KID of at least 2^56. RFC 9605 mixes the KID into key and salt, so the
-    /// same secret after a restart, or in a second encryptor, repeats no nonce. For 2^20 frames;
-    /// then make another one.
+    /// It draws a random KID of at least 2^56, from which its keys follow as well, so the same
+    /// secret after a restart, or in a second encryptor, repeats no nonce. For 2^20 frames; then
+    /// make another one.
+    ///
+    /// Give each sender and each track a secret of its own, and a fresh one to each session: the
+    /// SFU can swap what goes under one secret, send it back to whoever sent it, or repeat it to
+    /// a decryptor that was made later. A stream of an [`Endpoint`](crate::endpoint::Endpoint)
+    /// sees to all that.
     ///
     /// # Errors
     /// [`EncryptError::NotReady`] if the operating system gives no random bytes.
@@ -102,8 +107,8 @@ impl FrameEncryptor {
     /// [`MAX_OVERHEAD`] bytes more, and holds no lock. The text is moved by the length of the header.
     ///
     /// # Errors
-    /// As [`encrypt_into`](Self::encrypt_into). `frame` is then as it was, and in the clear: do
-    /// not send it.
+    /// As [`encrypt_into`](Self::encrypt_into). `frame` is then in the clear, as it was, or empty:
+    /// do not send it.
     pub fn encrypt_in_place(&mut self, frame: &mut Vec<u8>) -> Result<(), EncryptError> {
         let clear = plan::clear_length_of_plain(self.codec, frame)?;
         self.seen.key(&self.slot)?.seal_in_place(frame, clear)

@@ -1,7 +1,5 @@
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use bytes::Bytes;
-
 use super::FrameDecryptor;
 use crate::{primitives::Timestamp, sframe::DecryptError};
 
@@ -15,25 +13,26 @@ use crate::{primitives::Timestamp, sframe::DecryptError};
 /// # use olmcast::{media::{FrameDecryptor, HoldQueue}, primitives::Timestamp, sframe::DecryptError};
 /// # fn received(
 /// #     decryptor: &mut FrameDecryptor, queue: &mut HoldQueue<u32>,
-/// #     wire: bytes::Bytes, rtp_timestamp: u32, now: Timestamp,
+/// #     wire: &[u8], rtp_timestamp: u32, now: Timestamp,
 /// # ) {
 /// # let render = |_: &[u8], _: u32| ();
+/// # let ask_for_a_key_frame = || ();
 /// let mut frame = Vec::new();
 /// while let Some((rtp_timestamp, opened)) = queue.open_next(decryptor, now, &mut frame) {
-///     if opened.is_ok() {
-///         render(&frame, rtp_timestamp);
+///     match opened {
+///         Ok(()) => render(&frame, rtp_timestamp),
+///         Err(_) => ask_for_a_key_frame(),
 ///     }
 /// }
-/// match decryptor.decrypt_into(&wire, now, &mut frame) {
-///     Ok(()) => {
-///         queue.clear(); // They were just tried: this frame has overtaken them.
-///         render(&frame, rtp_timestamp);
-///     }
+/// match decryptor.decrypt_into(wire, now, &mut frame) {
+///     Ok(()) => render(&frame, rtp_timestamp),
 ///     Err(DecryptError::UnknownKey(_)) => queue.hold(wire, rtp_timestamp, now),
-///     Err(_) => {}
+///     Err(_) => ask_for_a_key_frame(),
 /// }
-/// queue.handle_timeout(now);
-/// if queue.take_given_up() > 0 { /* ask for a key frame */ }
+/// queue.handle_timeout(now); // And at `queue.poll_timeout()`.
+/// if queue.take_given_up() > 0 {
+///     ask_for_a_key_frame();
+/// }
 /// # }
 /// ```
 ///
@@ -46,7 +45,7 @@ pub struct HoldQueue<T> {
 }
 
 struct Held<T> {
-    wire: Bytes,
+    wire: Vec<u8>,
     since: Timestamp,
     what: T,
 }
@@ -64,18 +63,23 @@ impl<T> HoldQueue<T> {
         Self { frames: VecDeque::new(), bytes: 0, given_up: 0 }
     }
 
-    /// Holds a frame. `what` comes back with it: an RTP timestamp, say.
-    pub fn hold(&mut self, wire: Bytes, what: T, now: Timestamp) {
+    /// Holds a copy of a frame. `what` comes back with it: an RTP timestamp, say. A frame that is
+    /// larger than the whole queue is given up at once.
+    pub fn hold(&mut self, wire: &[u8], what: T, now: Timestamp) {
+        if wire.len() > Self::MAX_BYTES {
+            self.given_up += 1;
+            return;
+        }
         self.bytes += wire.len();
-        self.frames.push_back(Held { wire, since: now, what });
+        self.frames.push_back(Held { wire: wire.to_vec(), since: now, what });
         while self.frames.len() > Self::MAX_FRAMES || self.bytes > Self::MAX_BYTES {
             self.give_up(1);
         }
     }
 
-    /// Takes out the oldest frame whose key is here now, decrypted to `out` or refused for
-    /// another reason; `None` if there is none. Those in front of it are given up: keys come in
-    /// order, so theirs will not come any more, and frames must not be shown out of order.
+    /// Takes out the oldest frame whose key is here now, decrypted to `out`, or which is refused
+    /// for another reason; `None` if there is none. Those whose keys are not here stay: that one
+    /// KID was invented says nothing about the next.
     pub fn open_next(
         &mut self,
         decryptor: &mut FrameDecryptor,
@@ -89,10 +93,7 @@ impl<T> HoldQueue<T> {
             }
         });
         let (index, result) = tried?;
-        if result.is_ok() {
-            self.give_up(index);
-        }
-        let held = self.frames.remove(if result.is_ok() { 0 } else { index })?;
+        let held = self.frames.remove(index)?;
         self.bytes -= held.wire.len();
         Some((held.what, result))
     }
@@ -108,7 +109,8 @@ impl<T> HoldQueue<T> {
         self.frames.front().map(|held| held.since + Self::MAX_TIME)
     }
 
-    /// Gives up all frames.
+    /// Gives up all frames. For receivers that take frames in their order: one that opens has then
+    /// overtaken whatever is held.
     pub fn clear(&mut self) {
         self.give_up(self.frames.len());
     }

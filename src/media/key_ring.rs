@@ -25,7 +25,7 @@ const MISSING_RETENTION: Duration = Duration::from_secs(10);
 const STEPS_AHEAD: u16 = 8;
 /// Derivations a second for steps further ahead than that.
 const FAR_DERIVATIONS: u32 = 10;
-/// Floors waiting to be raised; more steps than this in 2 s raise the floor later.
+/// Floors waiting to be raised; of more steps than this in 2 s, the last one stands for others.
 const MAX_RETIRING: usize = 64;
 
 /// Where the base keys of one generation come from: its inbound Megolm session.
@@ -156,9 +156,10 @@ impl KeyRing {
         let Some(held) = self.generations.get_mut(&position.generation) else { return };
         if position.step > held.head {
             held.head = position.step;
-            if held.retiring.len() < MAX_RETIRING {
-                held.retiring.push_back((now + STEP_RETENTION, position.step));
+            if held.retiring.len() >= MAX_RETIRING {
+                held.retiring.pop_back();
             }
+            held.retiring.push_back((now + STEP_RETENTION, position.step));
             for &track in &self.tracks {
                 held.prepare(position, track);
             }
@@ -335,7 +336,7 @@ impl FarBudget {
     }
 }
 
-/// A key ring behind its lock, which is held to look up, never while opening.
+/// A key ring behind its lock, which is held to look up, not to open.
 #[derive(Clone, Default)]
 pub(crate) struct SharedKeyRing(Arc<Shared>);
 

@@ -1,10 +1,10 @@
 use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::{primitives::Position, sframe::EncryptError};
 
-/// A key at this or a later position was installed before: a second send key for it would start
-/// its counter at 0 again.
+/// A key at this or a later position was installed before, and a second send key for it would
+/// start its counter at 0 again; or the stream has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a send key at this or a later position was already installed")]
+#[error("a send key at this or a later position was already installed, or the stream has ended")]
 pub(crate) struct InstallRefused;
 
 /// Where an endpoint puts a track's current key and its encryptors find it.
@@ -21,11 +21,12 @@ struct Current<K> {
     key: Option<Arc<K>>,
     last: Option<Position>,
     paused: bool,
+    closed: bool,
 }
 
 impl<K> Slot<K> {
     pub(super) fn new() -> Self {
-        let current = Current { key: None, last: None, paused: false };
+        let current = Current { key: None, last: None, paused: false, closed: false };
         // Versions begin at 1, so that a handle's 0 is none of them.
         Self { version: AtomicU64::new(1), current: Mutex::new(current) }
     }
@@ -38,7 +39,7 @@ impl<K> Slot<K> {
         make: impl FnOnce() -> K,
     ) -> Result<(), InstallRefused> {
         let mut current = self.lock();
-        if current.last.is_some_and(|last| position <= last) {
+        if current.closed || current.last.is_some_and(|last| position <= last) {
             return Err(InstallRefused);
         }
         current.last = Some(position);
@@ -51,6 +52,14 @@ impl<K> Slot<K> {
     pub(crate) fn pause(&self, paused: bool) {
         let mut current = self.lock();
         current.paused = paused;
+        self.change(&current);
+    }
+
+    /// Stops encrypting for good and lets go of the key.
+    pub(crate) fn close(&self) {
+        let mut current = self.lock();
+        current.closed = true;
+        current.key = None;
         self.change(&current);
     }
 
@@ -88,7 +97,7 @@ impl<K> Seen<K> {
     fn look(&mut self, slot: &Slot<K>) {
         let current = slot.lock();
         self.key = match &current.key {
-            _ if current.paused => Err(EncryptError::Paused),
+            _ if current.paused || current.closed => Err(EncryptError::Paused),
             Some(key) => Ok(Arc::clone(key)),
             None => Err(EncryptError::NotReady),
         };

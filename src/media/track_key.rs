@@ -17,7 +17,7 @@ impl Opener {
     }
 
     /// Opens a frame that is no replay.
-    #[inline(always)]
+    #[inline(always)] // A result through memory costs as much as the window.
     pub(super) fn open(
         &mut self,
         counter: Counter,
@@ -60,7 +60,11 @@ impl TrackKey {
     /// Forgets the key, and says how many frames it opened. One that is being opened is finished
     /// first.
     pub(super) fn wipe(&self) -> u64 {
-        self.lock().take().map_or(0, |opener| opener.opened)
+        let mut opener = self.lock();
+        let opened = opener.as_ref().map_or(0, |opener| opener.opened);
+        // Dropped where it is: moved out, it would leave its bytes behind.
+        *opener = None;
+        opened
     }
 
     /// Who is in front opens one frame: microseconds.

@@ -1,7 +1,7 @@
 //! The receiving side of a track without its I/O: assemble, decrypt, hold, ask for key frames.
 //!
 //! - A frame whose key is not here yet is held, in a [`HoldQueue`]. A later frame that opens
-//!   overtakes those held: keys come in order, so theirs will not come any more.
+//!   overtakes those held, since frames come out of the assembler in order.
 //! - A key frame is asked for after a loss, when a video stream begins without one, after held
 //!   frames were given up, and after held frames were opened late without one among them. At
 //!   most one request in 500 ms; unanswered ones are repeated, ever more rarely.
@@ -159,7 +159,8 @@ impl Intake {
         let at = self.clock.at(now);
         match self.decryptor.decrypt_into(&frame.data, at, &mut self.plain) {
             Ok(()) => {
-                // The held ones were just tried: what opens now has overtaken them.
+                // The held ones were just tried, and the assembler gave them out before this one:
+                // it has overtaken them, and they must not be shown after it.
                 self.held.clear();
                 self.count_given_up();
                 self.deliver(frame.rtp_timestamp);
@@ -168,7 +169,7 @@ impl Intake {
                 if self.held.is_empty() {
                     self.retry_at = now + RETRY;
                 }
-                self.held.hold(frame.data, frame.rtp_timestamp, at);
+                self.held.hold(&frame.data, frame.rtp_timestamp, at);
                 self.count_given_up();
             }
             Err(DecryptError::Replayed) => self.stats.replayed += 1,
@@ -192,7 +193,6 @@ impl Intake {
         while let Some((rtp_timestamp, opened)) =
             self.held.open_next(&mut self.decryptor, at, &mut self.plain)
         {
-            self.count_given_up();
             match opened {
                 Ok(()) => {
                     let is_key_frame = self.deliver(rtp_timestamp);

@@ -64,7 +64,7 @@ impl Context {
         self.key.seal(&self.nonce(counter), aad.join(header, metadata), text, tag)
     }
 
-    #[inline(always)]
+    #[inline(always)] // Eight arguments, most of them on the stack otherwise.
     pub(super) fn open(
         &self,
         counter: Counter,

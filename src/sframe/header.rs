@@ -112,7 +112,7 @@ impl Header {
     /// [`DecryptError::Syntax`] if the bytes end too early or a field is longer than it must be.
     /// One header has one encoding: anything else would give an attacker several wire forms of
     /// the same frame.
-    #[inline(always)]
+    #[inline(always)] // A result through memory costs as much as parsing.
     pub fn parse(bytes: &[u8]) -> Result<(Self, usize), DecryptError> {
         let (&config, mut rest) = bytes.split_first().ok_or(DecryptError::Syntax)?;
         let key_id = KeyId(Self::parse_field(config >> 4, &mut rest)?);

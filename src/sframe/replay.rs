@@ -24,7 +24,7 @@ impl ReplayWindow {
     /// [`DecryptError::Replayed`] if it was recorded already or lies behind the window,
     /// [`DecryptError::Limit`] from [`MAX_FRAMES_PER_KEY`] on, which no sender reaches; `open` is
     /// not called then. What `open` returns otherwise; the window is then as it was.
-    #[inline(always)]
+    #[inline(always)] // Around a call that is not: it keeps the counter's place in registers.
     pub fn accept(
         &mut self,
         counter: Counter,

@@ -27,20 +27,16 @@ impl SealKey {
         Self { context: Context::new(base_key, key_id), usage: Usage::new() }
     }
 
-    /// The KID that frames are marked with.
-    pub fn key_id(&self) -> KeyId {
-        self.context.key_id
-    }
-
-    /// Replaces what `out` holds from byte `at` on by `header ‖ ciphertext ‖ tag` of `plain`;
+    /// Replaces what `out` holds from byte `at` on, or from its end if that is earlier, by `header ‖ ciphertext ‖ tag` of `plain`;
     /// what is before stays. `metadata` is authenticated only.
     ///
     /// Bytes that are already there are not zeroed first, so a buffer that is used again and
     /// again costs nothing but the encryption.
     ///
     /// # Errors
-    /// [`EncryptError::TooLarge`] above [`MAX_FRAME_SIZE`]; [`EncryptError::Limit`] once the key
-    /// is used up. `out` then ends at `at`, or where it ended if that was earlier.
+    /// [`EncryptError::Empty`] without a plaintext, [`EncryptError::TooLarge`] above
+    /// [`MAX_FRAME_SIZE`], [`EncryptError::Limit`] once the key is used up. `out` then ends at
+    /// `at`, or where it ended if that was earlier.
     #[inline]
     pub fn seal_into(
         &self,
@@ -49,7 +45,8 @@ impl SealKey {
         out: &mut Vec<u8>,
         at: usize,
     ) -> Result<(), EncryptError> {
-        let sealed = self.claim(plain.len() + metadata.len()).and_then(|header| {
+        let at = at.min(out.len());
+        let sealed = self.claim(metadata.len(), plain.len()).and_then(|header| {
             let length = header.length() + plain.len() + CipherSuite::TAG_LENGTH;
             out.resize(at + length, 0);
             let sframe = &mut out[at..];
@@ -78,7 +75,7 @@ impl SealKey {
         if clear > length {
             return Err(EncryptError::Syntax);
         }
-        let header = self.claim(length)?;
+        let header = self.claim(clear, length - clear)?;
         let encoded = header.encode();
         let header_end = clear + header.length();
         frame.resize(length + header.length() + CipherSuite::TAG_LENGTH, 0);
@@ -93,7 +90,11 @@ impl SealKey {
 
     /// The header of the next frame, with a counter of its own.
     #[inline]
-    fn claim(&self, length: usize) -> Result<Header, EncryptError> {
+    fn claim(&self, clear: usize, plain: usize) -> Result<Header, EncryptError> {
+        if plain == 0 {
+            return Err(EncryptError::Empty);
+        }
+        let length = clear.saturating_add(plain);
         if length > MAX_FRAME_SIZE {
             return Err(EncryptError::TooLarge);
         }
@@ -102,7 +103,7 @@ impl SealKey {
         Ok(Header { key_id: self.context.key_id, counter: self.usage.claim(blocks)? })
     }
 
-    #[inline(always)]
+    #[inline(always)] // A result through memory costs as much as the nonce.
     fn seal(
         &self,
         counter: Counter,
@@ -114,6 +115,7 @@ impl SealKey {
         let tag: Result<&mut Tag, _> = tag.try_into();
         tag.map_err(|_| AeadFailed)
             .and_then(|tag| self.context.seal(counter, header, metadata, text, tag))
+            // All that a library may refuse is a length.
             .map_err(|_| EncryptError::TooLarge)
     }
 }

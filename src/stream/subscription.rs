@@ -384,13 +384,10 @@ impl Subscription {
         }
     }
 
-    /// Keeps only the newest of the sessions that the ring has let go, so that an old one is
-    /// recognised when it comes again; its ratchet is moved to the end.
+    /// Drops the sessions that the ring has let go.
     fn drop_expired_sessions(&mut self) {
-        let Some(newest) = self.sessions.last().map(InboundSession::generation) else { return };
         let ring = self.ring.lock();
-        self.sessions
-            .retain(|session| session.generation() == newest || ring.holds(session.generation()));
+        self.sessions.retain(|session| ring.holds(session.generation()));
     }
 
     fn renew(&mut self, fx: &mut Effects<'_>) {

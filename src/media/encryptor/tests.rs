@@ -160,3 +160,19 @@ fn a_million_frames_over_random_installs_use_each_counter_of_each_key_once() {
     assert_eq!(used.len(), CLONES * FRAMES);
     assert!(keys > 20, "{keys} keys are no test, seed {seed}");
 }
+
+#[test]
+fn a_closed_slot_lets_go_of_its_key_and_never_encrypts_again() {
+    let base_key = || BaseKey::fill(CipherSuite::default(), |bytes| bytes.fill(1));
+    let slot = Arc::new(EncryptorSlot::default());
+    slot.install(at(0, 0), base_key()).unwrap();
+    let mut encryptor = FrameEncryptor::new(Codec::Opus, Arc::clone(&slot));
+    encryptor.encrypt(b"frame").unwrap();
+    let key = Arc::downgrade(encryptor.seen.key.as_ref().unwrap());
+    slot.close();
+    encryptor.release();
+    assert!(key.upgrade().is_none());
+    slot.pause(false);
+    slot.install(at(1, 0), base_key()).unwrap_err();
+    assert!(encryptor.encrypt(b"frame").is_err());
+}

@@ -566,3 +566,14 @@ fn a_generation_that_has_expired_does_not_come_back() {
         );
     }
 }
+
+#[test]
+fn many_steps_at_once_leave_no_step_readable_behind() {
+    let (ring, mut decryptor) = ring_at(at(0, 0));
+    for step in 1..=200 {
+        ring.lock().announce(at(0, step), Timestamp::default());
+    }
+    ring.lock().handle_timeout(millis(2_000));
+    assert_eq!(decrypt(&mut decryptor, &frame(at(0, 199)), 2_000), Err(DecryptError::Expired));
+    assert_eq!(decrypt(&mut decryptor, &frame(at(0, 200)), 2_000), Ok(()));
+}

@@ -106,3 +106,11 @@ fn a_key_of_a_wrong_length_does_nothing_and_leaves_nothing() {
         assert_eq!(text, [0; 7]);
     }
 }
+
+#[test]
+fn keys_are_zeroized_when_they_are_dropped() {
+    // aws-lc does so in its own code. RustCrypto does with a feature, and types tell that it is on.
+    fn zeroized<T: zeroize::ZeroizeOnDrop>() {}
+    zeroized::<::aes_gcm::Aes128Gcm>();
+    zeroized::<::aes_gcm::Aes256Gcm>();
+}

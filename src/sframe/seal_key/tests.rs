@@ -88,3 +88,15 @@ fn a_buffer_used_before_gives_the_same_bytes_as_a_new_one() {
         assert_eq!(in_place, [b"meta", &new[..]].concat());
     }
 }
+
+#[test]
+fn nothing_to_encrypt_and_no_place_to_write_are_no_reason_to_panic() {
+    let key = key_used(0, 0);
+    let mut out = b"ab".to_vec();
+    assert_eq!(key.seal_into(b"meta", b"", &mut out, 0), Err(EncryptError::Empty));
+    assert_eq!(key.seal_in_place(&mut b"meta".to_vec(), 4), Err(EncryptError::Empty));
+    assert_eq!(key.seal_in_place(&mut b"meta".to_vec(), 5), Err(EncryptError::Syntax));
+    out = b"ab".to_vec();
+    key.seal_into(b"", b"x", &mut out, usize::MAX).unwrap();
+    assert_eq!((&out[..2], counter(&out[2..])), (&b"ab"[..], 0));
+}

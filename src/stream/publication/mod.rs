@@ -285,7 +285,7 @@ impl Publication {
 impl Drop for Publication {
     fn drop(&mut self) {
         for (_, _, slot) in &self.slots {
-            slot.pause(true);
+            slot.close();
         }
     }
 }

@@ -153,6 +153,18 @@ fn a_frame_that_begins_after_a_pause_is_refused() {
 }
 
 #[test]
+fn a_frame_that_begins_after_closing_is_refused_for_good() {
+    check("after closing", 20, || {
+        let slot = slot_at(step(0));
+        let after = Err(EncryptError::Paused);
+        after_change(&slot, Slot::close, Handle::position, &Ok(step(0)), &after);
+        assert_eq!(put(&slot, step(1)), Err(InstallRefused));
+        slot.pause(false);
+        assert_eq!(Handle::new(&slot).position(), after);
+    });
+}
+
+#[test]
 fn resuming_brings_back_the_same_key_and_its_counter_goes_on() {
     check("after a resume", 20, || {
         let slot = slot_at(step(0));
