@@ -92,9 +92,9 @@ impl FrameDecryptor {
         let clear = plan::clear_length(self.codec, frame).ok_or(DecryptError::Syntax)?;
         let header = Ciphertext::parse(&frame[clear..])?.header();
         let mut is_open = false;
-        let opened = self
-            .keys
-            .open(header, now, |key| key.open_in_place(frame, clear).inspect(|()| is_open = true));
+        let opened = self.keys.open(header, now, &mut |key| {
+            key.open_in_place(frame, clear).inspect(|()| is_open = true)
+        });
         opened.inspect_err(|_| wipe_if(is_open, frame))
     }
 
@@ -103,7 +103,7 @@ impl FrameDecryptor {
     /// # Errors
     /// As [`decrypt_into`](Self::decrypt_into).
     pub fn decrypt(&mut self, wire: &[u8], now: Timestamp) -> Result<Vec<u8>, DecryptError> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(wire.len());
         self.decrypt_to(wire, now, &mut out).map(|()| out)
     }
 
@@ -120,7 +120,7 @@ impl FrameDecryptor {
         let mut is_open = false;
         // Not cleared before: growing a vector again would zero it again.
         out.resize(out.len().max(clear.len()), 0);
-        let opened = self.keys.open(ciphertext.header(), now, |key| {
+        let opened = self.keys.open(ciphertext.header(), now, &mut |key| {
             key.open_into(clear, &ciphertext, out, clear.len()).inspect(|()| is_open = true)
         });
         opened.inspect_err(|_| wipe_if(is_open, out))?;
@@ -143,7 +143,7 @@ impl Keys {
         &mut self,
         header: Header,
         now: Timestamp,
-        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+        open: &mut impl FnMut(&OpenKey) -> Result<(), DecryptError>,
     ) -> Result<(), DecryptError> {
         match self {
             Self::Stream(keys) => keys.open(header, now, open),
@@ -166,7 +166,7 @@ impl StreamKeys {
         &mut self,
         header: Header,
         now: Timestamp,
-        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+        open: &mut impl FnMut(&OpenKey) -> Result<(), DecryptError>,
     ) -> Result<(), DecryptError> {
         let key = match &self.last {
             Some((key_id, key)) if *key_id == header.key_id && !self.ring.is_stopped() => key,
@@ -190,7 +190,7 @@ impl StreamKeys {
         &mut self,
         header: Header,
         key: OpenKey,
-        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+        open: &mut impl FnMut(&OpenKey) -> Result<(), DecryptError>,
     ) -> Result<(), DecryptError> {
         let mut opener = Opener::new(key);
         opener.open(header.counter, open)?;

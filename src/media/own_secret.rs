@@ -80,7 +80,7 @@ impl OwnSecret {
     pub(super) fn open(
         &mut self,
         header: Header,
-        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+        open: &mut impl FnMut(&OpenKey) -> Result<(), DecryptError>,
     ) -> Result<(), DecryptError> {
         match self.keys.get_mut(&header.key_id) {
             Some(opener) => opener.open(header.counter, open),
@@ -92,7 +92,7 @@ impl OwnSecret {
     fn open_fresh(
         &mut self,
         header: Header,
-        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+        open: &mut impl FnMut(&OpenKey) -> Result<(), DecryptError>,
     ) -> Result<(), DecryptError> {
         let key_id = header.key_id;
         let base_key = match &self.source {

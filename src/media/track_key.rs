@@ -21,7 +21,7 @@ impl Opener {
     pub(super) fn open(
         &mut self,
         counter: Counter,
-        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+        open: &mut impl FnMut(&OpenKey) -> Result<(), DecryptError>,
     ) -> Result<(), DecryptError> {
         self.window.accept(counter, || open(&self.key))?;
         self.opened += 1;
@@ -47,7 +47,7 @@ impl TrackKey {
     pub(super) fn open(
         &self,
         counter: Counter,
-        open: impl FnOnce(&OpenKey) -> Result<(), DecryptError>,
+        open: &mut impl FnMut(&OpenKey) -> Result<(), DecryptError>,
     ) -> Option<Result<(), DecryptError>> {
         Some(self.lock().as_mut()?.open(counter, open))
     }

@@ -51,7 +51,7 @@ impl Context {
     }
 
     /// `header` is the counter's, encoded.
-    #[inline]
+    #[inline(always)] // As `open`.
     pub(super) fn seal(
         &self,
         counter: Counter,

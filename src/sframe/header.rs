@@ -59,51 +59,11 @@ impl Header {
     /// The longest header: one byte and two 8-byte fields.
     pub const MAX_LENGTH: usize = 17;
 
-    //= RFC 9605 §4.3
-    //# Otherwise, the value MUST be encoded with the minimum number of bytes required and appended
-    //# after the config byte, with the KID first and CTR second.
     /// The one encoding of this header: the shortest.
     pub fn encode(self) -> EncodedHeader {
         let mut bytes = [0; Self::MAX_LENGTH];
-        self.write(&mut bytes);
-        EncodedHeader { bytes, length: self.length() }
-    }
-
-    /// How many bytes it takes.
-    #[inline]
-    pub(super) fn length(self) -> usize {
-        1 + Self::field_length(self.key_id.0) + Self::field_length(self.counter.0)
-    }
-
-    /// Writes it to the start of `out`; what is behind it there becomes anything. Both fields are
-    /// written as whole words, because copies of a variable length cost more than all the rest.
-    #[inline]
-    pub(super) fn write(self, out: &mut [u8; Self::MAX_LENGTH]) {
-        let key_id = self.key_id.0;
-        let counter = self.counter.0;
-        Self::write_field(key_id, out, 1);
-        Self::write_field(counter, out, 1 + Self::field_length(key_id));
-        out[0] = Self::field_bits(key_id) << 4 | Self::field_bits(counter);
-    }
-
-    /// Bytes of a field behind the first byte; none if it fits there.
-    #[inline]
-    fn field_length(value: u64) -> usize {
-        if value < 8 { 0 } else { 8 - value.leading_zeros() as usize / 8 }
-    }
-
-    /// A field's four bits of the first byte.
-    #[inline]
-    fn field_bits(value: u64) -> u8 {
-        if value < 8 { value as u8 } else { 0x08 | (7 - value.leading_zeros() / 8) as u8 }
-    }
-
-    #[inline]
-    fn write_field(value: u64, out: &mut [u8; Self::MAX_LENGTH], at: usize) {
-        let unused = value.leading_zeros() & !7;
-        if let Some(room) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
-            *room = value.checked_shl(unused).unwrap_or(0).to_be_bytes();
-        }
+        let length = KeyIdField::new(self.key_id).write(self.counter, &mut bytes);
+        EncodedHeader { bytes, length }
     }
 
     /// Reads the header at the start of `bytes`; also returns its length.
@@ -145,6 +105,49 @@ impl Header {
         }
         Ok(value)
     }
+}
+
+/// What the headers of all frames under one KID have in common.
+///
+/// Fields are written as whole words, because copies of a variable length cost more than all the
+/// rest; what a word has too much, the next one or the ciphertext overwrites.
+pub(super) struct KeyIdField {
+    bits: u8,
+    word: [u8; 8],
+    end: usize,
+}
+
+impl KeyIdField {
+    pub(super) fn new(key_id: KeyId) -> Self {
+        let (bits, word, length) = encode_field(key_id.0);
+        Self { bits: bits << 4, word, end: 1 + length }
+    }
+
+    /// Writes a header to the start of `out`, and returns its length. What is behind it there
+    /// becomes anything.
+    #[inline]
+    pub(super) fn write(&self, counter: Counter, out: &mut [u8; Header::MAX_LENGTH]) -> usize {
+        let (bits, word, length) = encode_field(counter.0);
+        out[1..9].copy_from_slice(&self.word);
+        if let Some(room) = out[self.end..].first_chunk_mut() {
+            *room = word;
+        }
+        out[0] = self.bits | bits;
+        self.end + length
+    }
+}
+
+//= RFC 9605 §4.3
+//# Otherwise, the value MUST be encoded with the minimum number of bytes required and appended
+//# after the config byte, with the KID first and CTR second.
+/// A field's four bits of the first byte, and how many bytes of the word stand behind it.
+#[inline]
+fn encode_field(value: u64) -> (u8, [u8; 8], usize) {
+    if value < 8 {
+        return (value as u8, [0; 8], 0);
+    }
+    let unused = value.leading_zeros() / 8;
+    (0x08 | (7 - unused) as u8, (value << (8 * unused)).to_be_bytes(), 8 - unused as usize)
 }
 
 #[cfg(test)]

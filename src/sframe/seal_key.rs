@@ -4,6 +4,7 @@ use super::{
     BaseKey, CipherSuite, Counter, EncryptError, Header, KeyId, MAX_FRAME_SIZE,
     aead::{AeadFailed, Tag, Text},
     context::Context,
+    header::KeyIdField,
     usage::Usage,
 };
 
@@ -18,13 +19,18 @@ use super::{
 //# same key and nonce.
 pub struct SealKey {
     context: Context,
+    field: KeyIdField,
     usage: Usage,
 }
 
 impl SealKey {
     /// Derives the key (RFC 9605 §4.4.2).
     pub fn new(base_key: BaseKey, key_id: KeyId) -> Self {
-        Self { context: Context::new(base_key, key_id), usage: Usage::new() }
+        Self {
+            context: Context::new(base_key, key_id),
+            field: KeyIdField::new(key_id),
+            usage: Usage::new(),
+        }
     }
 
     /// Replaces what `out` holds from byte `at` on, or from its end if that is earlier, by `header ‖ ciphertext ‖ tag` of `plain`;
@@ -46,20 +52,29 @@ impl SealKey {
         at: usize,
     ) -> Result<(), EncryptError> {
         let at = at.min(out.len());
-        let sealed = self.claim(metadata.len(), plain.len()).and_then(|header| {
-            let length = header.length() + plain.len() + CipherSuite::TAG_LENGTH;
-            out.resize(at + length, 0);
-            let sframe = &mut out[at..];
-            // The tag alone makes this longer than any header: what is too much is overwritten.
-            if let Some(start) = sframe.first_chunk_mut() {
-                header.write(start);
-            }
-            let (encoded, sealed) = sframe.split_at_mut(header.length());
-            let (text, tag) = sealed.split_at_mut(plain.len());
-            let text = Text::Apart { from: plain, to: text };
-            self.seal(header.counter, encoded, metadata, text, tag)
-        });
-        sealed.inspect_err(|_| out.truncate(at))
+        self.seal_behind(metadata, plain, out, at).inspect_err(|_| out.truncate(at))
+    }
+
+    #[inline]
+    fn seal_behind(
+        &self,
+        metadata: &[u8],
+        plain: &[u8],
+        out: &mut Vec<u8>,
+        at: usize,
+    ) -> Result<(), EncryptError> {
+        let counter = self.claim(metadata.len(), plain.len())?;
+        let mut header = [0; Header::MAX_LENGTH];
+        let header_length = self.field.write(counter, &mut header);
+        out.resize(at + header_length + plain.len() + CipherSuite::TAG_LENGTH, 0);
+        let sframe = &mut out[at..];
+        // The tag alone makes this longer than any header: what is too much is overwritten.
+        if let Some(start) = sframe.first_chunk_mut() {
+            self.field.write(counter, start);
+        }
+        let (header, sealed) = sframe.split_at_mut(header_length);
+        let (text, tag) = sealed.split_at_mut(plain.len());
+        self.seal(counter, header, metadata, Text::Apart { from: plain, to: text }, tag)
     }
 
     /// Turns `metadata ‖ plain` into `metadata ‖ header ‖ ciphertext ‖ tag`, where `metadata` is
@@ -75,22 +90,23 @@ impl SealKey {
         if clear > length {
             return Err(EncryptError::Syntax);
         }
-        let header = self.claim(clear, length - clear)?;
-        let encoded = header.encode();
-        let header_end = clear + header.length();
-        frame.resize(length + header.length() + CipherSuite::TAG_LENGTH, 0);
-        frame.copy_within(clear..length, header_end);
-        frame[clear..header_end].copy_from_slice(encoded.as_slice());
-        let (front, sealed) = frame.split_at_mut(header_end);
+        let counter = self.claim(clear, length - clear)?;
+        let mut header = [0; Header::MAX_LENGTH];
+        let header_length = self.field.write(counter, &mut header);
+        let text = clear + header_length;
+        frame.resize(length + header_length + CipherSuite::TAG_LENGTH, 0);
+        frame.copy_within(clear..length, text);
+        frame[clear..text].copy_from_slice(&header[..header_length]);
+        let (front, sealed) = frame.split_at_mut(text);
+        let (metadata, header) = front.split_at(clear);
         let (text, tag) = sealed.split_at_mut(length - clear);
-        let text = Text::InPlace(text);
-        self.seal(header.counter, encoded.as_slice(), &front[..clear], text, tag)
+        self.seal(counter, header, metadata, Text::InPlace(text), tag)
             .inspect_err(|_| frame.clear())
     }
 
-    /// The header of the next frame, with a counter of its own.
+    /// The counter of the next frame.
     #[inline]
-    fn claim(&self, clear: usize, plain: usize) -> Result<Header, EncryptError> {
+    fn claim(&self, clear: usize, plain: usize) -> Result<Counter, EncryptError> {
         if plain == 0 {
             return Err(EncryptError::Empty);
         }
@@ -99,8 +115,7 @@ impl SealKey {
             return Err(EncryptError::TooLarge);
         }
         // One block for the tag's mask, and the additional data goes through GHASH as well.
-        let blocks = 2 + (length + Header::MAX_LENGTH) as u64 / 16;
-        Ok(Header { key_id: self.context.key_id, counter: self.usage.claim(blocks)? })
+        self.usage.claim(2 + (length + Header::MAX_LENGTH) as u64 / 16)
     }
 
     #[inline(always)] // A result through memory costs as much as the nonce.
@@ -112,11 +127,14 @@ impl SealKey {
         text: Text<'_>,
         tag: &mut [u8],
     ) -> Result<(), EncryptError> {
-        let tag: Result<&mut Tag, _> = tag.try_into();
-        tag.map_err(|_| AeadFailed)
-            .and_then(|tag| self.context.seal(counter, header, metadata, text, tag))
-            // All that a library may refuse is a length.
-            .map_err(|_| EncryptError::TooLarge)
+        // All that a library may refuse is a length.
+        let Ok(tag): Result<&mut Tag, _> = tag.try_into() else {
+            return Err(EncryptError::TooLarge);
+        };
+        match self.context.seal(counter, header, metadata, text, tag) {
+            Ok(()) => Ok(()),
+            Err(AeadFailed) => Err(EncryptError::TooLarge),
+        }
     }
 }
 

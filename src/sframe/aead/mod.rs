@@ -76,7 +76,7 @@ impl Key {
 
     /// Encrypts the text and writes the tag. If it fails, neither plaintext nor ciphertext is
     /// left where the output would have been.
-    #[inline]
+    #[inline(always)] // As `open`.
     pub(super) fn seal(
         &self,
         nonce: &Nonce,
@@ -94,7 +94,7 @@ impl Key {
 
     /// Checks the tag and decrypts the text. If it fails, nothing is left where the output would
     /// have been: a library may have decrypted before it compared the tag.
-    #[inline]
+    #[inline(always)] // A call between a call and a call.
     pub(super) fn open(
         &self,
         nonce: &Nonce,

@@ -22,7 +22,7 @@ fn key() -> Arc<TrackKey> {
 
 /// A frame that is authentic. Opening takes a while, in which others may come.
 fn open(key: &TrackKey, counter: u64) -> Opened {
-    key.open(Counter(counter), |_| {
+    key.open(Counter(counter), &mut |_| {
         thread::yield_now();
         Ok(())
     })
@@ -48,7 +48,7 @@ fn two_decryptors_of_a_track_open_different_frames_and_each_is_counted() {
     check("two frames, two decryptors", 6, || {
         // As the ring keeps a key that was derived for a frame: that frame has been opened.
         let mut opener = Opener::new(OpenKey);
-        opener.open(Counter(3), |_| Ok(())).unwrap();
+        opener.open(Counter(3), &mut |_| Ok(())).unwrap();
         let key = Arc::new(TrackKey::new(opener));
         let other = Arc::clone(&key);
         let other = thread::spawn(move || [5, 6].map(|counter| open(&other, counter)));
@@ -66,7 +66,7 @@ fn a_frame_that_is_not_authentic_takes_no_place_from_one_that_is() {
         let key = key();
         let other = Arc::clone(&key);
         let forged = thread::spawn(move || {
-            other.open(Counter(5), |_| {
+            other.open(Counter(5), &mut |_| {
                 thread::yield_now();
                 Err(DecryptError::Authentication)
             })
