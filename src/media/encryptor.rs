@@ -104,7 +104,8 @@ impl FrameEncryptor {
     }
 
     /// Encrypts a frame where it stands. Allocates nothing if the vector has room for
-    /// [`MAX_OVERHEAD`] bytes more, and holds no lock. The text is moved by the length of the header.
+    /// [`MAX_OVERHEAD`] bytes more, and holds no lock. The text is moved by the length of the
+    /// header.
     ///
     /// # Errors
     /// As [`encrypt_into`](Self::encrypt_into). `frame` is then in the clear, as it was, or empty:

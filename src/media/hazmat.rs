@@ -4,8 +4,8 @@
 //! Nothing here can check what makes it safe: **one base key and KID must get one encryptor, for
 //! ever.** A second one, in this process, another or after a restart, begins to count at 0 again
 //! and so repeats nonces; with two frames under one nonce, AES-GCM gives away both frames and
-//! lets anybody forge more. If you cannot be sure, use [`FrameEncryptor::from_secret`], which draws its KID at
-//! random, or an [`Endpoint`](crate::endpoint::Endpoint), which makes fresh keys.
+//! lets anybody forge more. If you cannot be sure, use [`FrameEncryptor::from_secret`], which draws
+//! its KID at random, or an [`Endpoint`](crate::endpoint::Endpoint), which makes fresh keys.
 
 use super::{
     FrameDecryptor, FrameEncryptor,

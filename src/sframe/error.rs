@@ -1,5 +1,5 @@
-/// Why a received frame gave no media. Nothing changed because of it, and nothing was written
-/// to the caller's buffer.
+/// Why a received frame gave no media. Nothing changed because of it, and none of its
+/// plaintext is in the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecryptError {
@@ -23,7 +23,7 @@ pub enum DecryptError {
     Limit,
 }
 
-/// Why a frame was not encrypted. Nothing was written to the caller's buffer.
+/// Why a frame was not encrypted. None of it is in the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncryptError {

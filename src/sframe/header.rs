@@ -123,6 +123,12 @@ impl KeyIdField {
         Self { bits: bits << 4, word, end: 1 + length }
     }
 
+    /// How long the header with this counter is.
+    #[inline]
+    pub(super) fn header_length(&self, counter: Counter) -> usize {
+        self.end + encode_field(counter.0).2
+    }
+
     /// Writes a header to the start of `out`, and returns its length. What is behind it there
     /// becomes anything.
     #[inline]

@@ -33,8 +33,9 @@ impl SealKey {
         }
     }
 
-    /// Replaces what `out` holds from byte `at` on, or from its end if that is earlier, by `header ‖ ciphertext ‖ tag` of `plain`;
-    /// what is before stays. `metadata` is authenticated only.
+    /// Replaces what `out` holds from byte `at` on, or from its end if that is earlier, by
+    /// `header ‖ ciphertext ‖ tag` of `plain`; what is before stays. `metadata` is authenticated
+    /// only.
     ///
     /// Bytes that are already there are not zeroed first, so a buffer that is used again and
     /// again costs nothing but the encryption.
@@ -64,8 +65,7 @@ impl SealKey {
         at: usize,
     ) -> Result<(), EncryptError> {
         let counter = self.claim(metadata.len(), plain.len())?;
-        let mut header = [0; Header::MAX_LENGTH];
-        let header_length = self.field.write(counter, &mut header);
+        let header_length = self.field.header_length(counter);
         out.resize(at + header_length + plain.len() + CipherSuite::TAG_LENGTH, 0);
         let sframe = &mut out[at..];
         // The tag alone makes this longer than any header: what is too much is overwritten.
