@@ -17,6 +17,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench may stop")]
 
 mod pair;
+mod settings;
 
 use std::{
     hint::black_box,
@@ -51,13 +52,7 @@ const OVERHEAD: usize = Header::MAX_LENGTH + TAG;
 const CHUNK: u64 = MAX_FRAMES_PER_KEY / 4;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .without_plots()
-        .sample_size(50)
-        .nresamples(5000)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(700))
-        .configure_from_args();
+    let mut criterion = settings::criterion();
     let c = &mut criterion;
     for size in SIZES {
         let plain = aligned(size, size as u8);

@@ -15,6 +15,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench may stop")]
 
 mod pair;
+mod settings;
 
 use std::{
     hint::black_box,
@@ -32,13 +33,7 @@ use pair::Pair;
 const FORGED_PAYLOAD: usize = 48;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .without_plots()
-        .sample_size(50)
-        .nresamples(5000)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(700))
-        .configure_from_args();
+    let mut criterion = settings::criterion();
 
     let mut group = criterion.benchmark_group("derive");
     for (name, steps) in [("next-step", 1), ("+100", 100), ("+1000", 1000)] {
