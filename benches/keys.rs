@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{BatchSize, Bencher, Criterion};
+use criterion::{BatchSize, Bencher};
 use olmcast::{
     media::{self, hazmat},
     primitives::{Codec, Position, Step},
