@@ -58,6 +58,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         };
         sender.send(&frame, count.wrapping_mul(4500)).await?;
     }
-    publication.end().await;
+    publication.end().await?;
     Ok(())
 }

@@ -34,6 +34,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{what} of {} bytes at {}", frame.data.len(), frame.rtp_timestamp);
     }
     println!("{received} frames; {} could not be opened", receiver.stats().undecryptable);
-    subscription.leave().await;
+    subscription.leave().await?;
     Ok(())
 }

@@ -1,3 +1,5 @@
+use std::{collections::VecDeque, time::Duration};
+
 use tokio::{
     sync::{broadcast, mpsc, watch},
     time::{Instant, sleep_until},
@@ -5,16 +7,19 @@ use tokio::{
 
 use super::{
     ClientEvent, RoomView,
+    calls::Call,
     clock::Clock,
     connection::{CommandError, Connection, ConnectionEvent, ConnectionHandle},
+    traffic::Meter,
 };
 use crate::{
     endpoint::{Endpoint, Event, Output, Recipient},
-    primitives::{DeviceId, Timestamp},
+    primitives::DeviceId,
+    protocol::service::Payload,
 };
 
-/// Something to do with the endpoint, on the driver's task.
-pub(super) type Call = Box<dyn FnOnce(&mut Endpoint, Timestamp) + Send>;
+/// How soon an offer or an end is tried again that the connection had no room for.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The task that owns the endpoint and its connection: the only place where messages, commands
 /// and time meet.
@@ -22,9 +27,13 @@ pub(super) struct Driver {
     pub(super) endpoint: Endpoint,
     pub(super) connection: Connection,
     pub(super) handle: ConnectionHandle,
-    pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) calls: mpsc::UnboundedReceiver<Call>,
     pub(super) events: broadcast::Sender<ClientEvent>,
     pub(super) room: watch::Sender<RoomView>,
+    /// Offers and ends of streams that the connection had no room for. Nothing else repeats
+    /// them, so an end that got lost would leave a dead stream on offer.
+    pub(super) unsent: VecDeque<(Recipient, Payload)>,
+    pub(super) meter: Meter,
     pub(super) clock: Clock,
 }
 
@@ -33,7 +42,9 @@ impl Driver {
     pub(super) async fn run(mut self) {
         loop {
             let timeout = self.endpoint.poll_timeout().map(|at| self.clock.instant(at));
-            let wake = timeout.unwrap_or_else(|| Instant::now() + super::IDLE);
+            let idle = if self.unsent.is_empty() { super::IDLE } else { AGAIN };
+            let wake = Instant::now() + idle;
+            let wake = timeout.map_or(wake, |timeout| timeout.min(wake));
             tokio::select! {
                 call = self.calls.recv() => match call {
                     Some(call) => call(&mut self.endpoint, self.clock.now()),
@@ -128,13 +139,14 @@ impl Driver {
 
     /// Carries out what the endpoint wants done.
     fn flush(&mut self) {
+        for (to, bytes) in std::mem::take(&mut self.unsent) {
+            self.send(to, bytes);
+        }
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Send { to, bytes } => {
-                    // The protocol tolerates loss: what matters is sent again.
-                    if let Err(error) = self.send(to, bytes) {
-                        tracing::warn!(%error, "a message could not be sent");
-                    }
+                    self.meter.count(bytes.len());
+                    self.send(to, bytes.into());
                 }
                 Output::Event(event) => {
                     self.note(&event);
@@ -144,7 +156,23 @@ impl Driver {
         }
     }
 
-    fn send(&self, to: Recipient, bytes: Vec<u8>) -> Result<(), CommandError> {
+    fn send(&mut self, to: Recipient, bytes: Payload) {
+        let is_state = matches!(to, Recipient::RoomState(..) | Recipient::EndRoomState(..));
+        // In their order: an end must not overtake its offer.
+        let given = if is_state && !self.unsent.is_empty() {
+            Err(CommandError::Full)
+        } else {
+            self.give(to, bytes.clone())
+        };
+        match given {
+            Ok(()) => {}
+            Err(CommandError::Full) if is_state => self.unsent.push_back((to, bytes)),
+            // The protocol tolerates loss: what else matters is sent again.
+            Err(error) => tracing::warn!(%error, "a message could not be sent"),
+        }
+    }
+
+    fn give(&self, to: Recipient, bytes: Payload) -> Result<(), CommandError> {
         match to {
             Recipient::Device(device) => self.handle.send(device, bytes),
             Recipient::Room(room) => self.handle.broadcast(room, bytes),

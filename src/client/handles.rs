@@ -89,11 +89,17 @@ impl Publication {
         Ok(self.client.call(move |endpoint, now| endpoint.refuse(stream, device, now)).await??)
     }
 
-    /// Ends the stream and waits until that is done here; the service is told next.
-    pub async fn end(self) {
+    /// Ends the stream and waits until that is done here: nothing is encrypted any more. The room
+    /// is told next, or as soon as the key service can be reached again, if that is within a
+    /// minute; whoever is not there then no longer finds the stream on offer.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`] if the client had ended before, and the stream with it: nothing is
+    /// encrypted then either, but nobody can be told.
+    pub async fn end(self) -> Result<(), ClientError> {
         let stream = self.id();
-        // It fails only if the stream is over already.
-        let _ = self.client.call(move |endpoint, now| endpoint.end(stream, now)).await;
+        // Nobody else ends it, so that it is over already cannot be.
+        self.client.call(move |endpoint, now| endpoint.end(stream, now)).await?.map_err(From::from)
     }
 
     fn id(&self) -> StreamId {
@@ -104,7 +110,7 @@ impl Publication {
 impl Drop for Publication {
     fn drop(&mut self) {
         let stream = self.id();
-        self.client.cast(move |endpoint, now| {
+        self.client.calls.cast(move |endpoint, now| {
             // An error says that `end` was called.
             let _ = endpoint.end(stream, now);
         });
@@ -167,11 +173,18 @@ impl Subscription {
         }
     }
 
-    /// Leaves the stream and waits until that is done here; the publisher is told next.
-    pub async fn leave(self) {
+    /// Leaves the stream and waits until that is done here: its keys are dropped. The publisher
+    /// is told next, or as soon as the key service can be reached again, if that is within a
+    /// minute; by then it has taken this device for gone. A stream that is over already is left
+    /// as well.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`] if the client had ended before, and the subscription with it.
+    pub async fn leave(self) -> Result<(), ClientError> {
         let stream = self.stream();
-        // It fails only if the subscription is over already.
-        let _ = self.client.call(move |endpoint, now| endpoint.unsubscribe(stream, now)).await;
+        let left = self.client.call(move |endpoint, now| endpoint.unsubscribe(stream, now));
+        // It fails only if the stream is over already.
+        left.await.map(drop)
     }
 }
 
@@ -207,7 +220,7 @@ pub(super) fn subject(event: &Event) -> Option<StreamRef> {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let stream = self.stream();
-        self.client.cast(move |endpoint, now| {
+        self.client.calls.cast(move |endpoint, now| {
             // An error says that `leave` was called.
             let _ = endpoint.unsubscribe(stream, now);
         });

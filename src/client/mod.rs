@@ -26,25 +26,30 @@
 
 pub mod connection;
 
+mod calls;
 mod clock;
 mod driver;
 mod handles;
 mod room;
+mod traffic;
 
-use std::{fmt, time::Duration};
+use std::{collections::VecDeque, fmt, time::Duration};
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{broadcast, watch},
     time::timeout,
 };
 
 pub use handles::{Publication, Subscription};
 pub use room::RoomView;
+pub use traffic::Traffic;
 
 use self::{
+    calls::Calls,
     clock::Clock,
     connection::{Connection, DownReason},
-    driver::{Call, Driver},
+    driver::Driver,
+    traffic::Meter,
 };
 use crate::{
     device::Identity,
@@ -55,8 +60,7 @@ use crate::{
 
 /// How long the first connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Calls and events that may wait.
-const CALLS: usize = 256;
+/// Events that may wait.
 const EVENTS: usize = 1024;
 /// How long the driver sleeps if nothing at all is due.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -114,9 +118,11 @@ pub struct Client {
     device: DeviceId,
     room_id: RoomId,
     name: String,
-    calls: mpsc::Sender<Call>,
-    events: broadcast::Sender<ClientEvent>,
+    calls: Calls,
+    /// Weak: whoever waits for an event is to learn that the driver has ended.
+    events: broadcast::WeakSender<ClientEvent>,
     room: watch::Receiver<RoomView>,
+    meter: Meter,
     clock: Clock,
 }
 
@@ -134,17 +140,20 @@ impl Client {
         let (device, signer) = (endpoint.device(), endpoint.signer());
         let rooms = vec![(invite.room(), door)];
         let connection = Connection::open(invite.host(), signer, rooms);
-        let (calls, received) = mpsc::channel(CALLS);
+        let (calls, received) = Calls::new();
         let (events, mut first) = broadcast::channel(EVENTS);
         let (room_in, room) = watch::channel(RoomView::default());
-        let clock = Clock::start();
+        let (clock, meter) = (Clock::start(), Meter::default());
+        let weak_events = events.downgrade();
         let driver = Driver {
             endpoint,
             handle: connection.handle(),
             connection,
             calls: received,
-            events: events.clone(),
+            events,
             room: room_in,
+            unsent: VecDeque::new(),
+            meter: meter.clone(),
             clock,
         };
         // The task ends with the last handle, whose sender of calls it waits for.
@@ -154,8 +163,9 @@ impl Client {
             room_id: invite.room(),
             name: String::new(),
             calls,
-            events,
+            events: weak_events,
             room,
+            meter,
             clock,
         };
         let entered = async {
@@ -189,10 +199,17 @@ impl Client {
         self.clock.now()
     }
 
+    /// What this client has sent so far.
+    pub fn traffic(&self) -> Traffic {
+        self.meter.traffic()
+    }
+
     /// What happens from now on, to all streams and to the connection: a broadcast channel, which
-    /// tells a receiver that lags behind how many events it missed.
+    /// tells a receiver that lags behind how many events it missed. It is closed when the client
+    /// has ended, because the device connected from elsewhere.
     pub fn events(&self) -> broadcast::Receiver<ClientEvent> {
-        self.events.subscribe()
+        // Without a driver there is nothing more to come.
+        self.events.upgrade().map_or_else(|| broadcast::channel(1).1, |events| events.subscribe())
     }
 
     /// The room, now and whenever it changes.
@@ -206,7 +223,7 @@ impl Client {
     /// [`ClientError::Endpoint`], [`ClientError::Ended`].
     pub async fn publish(&self, publish: Publish) -> Result<Publication, ClientError> {
         let room = self.room_id;
-        let events = self.events.subscribe();
+        let events = self.events();
         let (stream, tracks) = self
             .call(move |endpoint, now| {
                 let stream = endpoint.publish(room, publish, now)?;
@@ -262,7 +279,7 @@ impl Client {
     /// [`ClientError::Ended`].
     pub async fn subscribe_to(&self, offer: Offer) -> Result<Subscription, ClientError> {
         // Both before the question is asked, so that no answer is missed.
-        let (mut events, later_events) = (self.events.subscribe(), self.events.subscribe());
+        let (mut events, later_events) = (self.events(), self.events());
         let (bytes, name) = (offer.bytes.clone(), self.name.clone());
         let stream =
             self.call(move |endpoint, now| endpoint.subscribe(&bytes, &name, now)).await??;
@@ -307,24 +324,11 @@ impl Client {
         self.call(|endpoint, _| endpoint.hoard_keys()).await
     }
 
-    /// Runs something on the endpoint.
     async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Endpoint, Timestamp) -> T + Send + 'static,
     ) -> Result<T, ClientError> {
-        let (answer, answered) = oneshot::channel();
-        let call: Call = Box::new(move |endpoint, now| {
-            // Nobody waits any more if the caller's future was dropped.
-            let _ = answer.send(call(endpoint, now));
-        });
-        self.calls.send(call).await.map_err(|_| ClientError::Ended)?;
-        answered.await.map_err(|_| ClientError::Ended)
-    }
-
-    /// The same without waiting, for handles that are dropped. Lost if too much waits already;
-    /// the lease takes care of that.
-    fn cast(&self, call: impl FnOnce(&mut Endpoint, Timestamp) + Send + 'static) {
-        let _ = self.calls.try_send(Box::new(call));
+        self.calls.call(call).await
     }
 }
 

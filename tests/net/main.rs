@@ -2,7 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod client;
 mod door;
+mod fake_service;
 mod fixture;
 mod frames;
 mod mail;

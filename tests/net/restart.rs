@@ -1,20 +1,17 @@
 use std::{net::SocketAddr, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
 use olmcast::{
     client::connection::{ConnectionEvent, DownReason},
     primitives::{Invite, StreamId},
-    protocol::service::{ClientFrame, Payload, RefusalCode, RoomState, ServerFrame, Subject},
+    protocol::service::{Payload, RefusalCode, RoomState, ServerFrame, Subject},
     server::{Limits, Server, ServerConfig},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::timeout,
 };
-use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
-use crate::fixture::*;
+use crate::{fake_service::FakeService, fixture::*};
 
 fn is_down(event: &ConnectionEvent) -> bool {
     matches!(event, ConnectionEvent::Down { .. })
@@ -136,40 +133,6 @@ async fn mail_of_an_old_instance_is_not_acked_to_a_new_one() {
     wait_for(&mut connection, is_mail).await;
     // An ack of 50 would have made the new service forget mail that never arrived.
     assert_eq!(new.ack().await, 7);
-}
-
-/// Speaks just enough of the service's side.
-struct FakeService(WebSocketStream<TcpStream>);
-
-impl FakeService {
-    async fn accept(listener: &TcpListener, instance: [u8; 16]) -> Self {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut service = Self(accept_async(stream).await.unwrap());
-        service.say(&ServerFrame::Challenge { nonce: [0; 32] }).await;
-        assert!(matches!(service.hear().await, ClientFrame::Authenticate { .. }));
-        service.say(&ServerFrame::Welcome { instance }).await;
-        service
-    }
-
-    async fn say(&mut self, frame: &ServerFrame) {
-        let bytes = frame.encode().unwrap();
-        self.0.send(Message::Binary(bytes.into())).await.unwrap();
-    }
-
-    async fn hear(&mut self) -> ClientFrame {
-        match timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap() {
-            Message::Binary(bytes) => ClientFrame::decode(&bytes).unwrap(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn ack(&mut self) -> u64 {
-        loop {
-            if let ClientFrame::Ack { sequence } = self.hear().await {
-                return sequence;
-            }
-        }
-    }
 }
 
 /// A TCP relay whose connections can be cut.

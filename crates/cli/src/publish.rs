@@ -166,7 +166,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     }
     eprintln!("ending the stream");
-    publication.end().await;
+    publication.end().await?;
     // The end is on its way to the service now, and from there to the subscribers.
     sleep(Duration::from_millis(300)).await;
     Ok(())

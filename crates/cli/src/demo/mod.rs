@@ -162,7 +162,7 @@ async fn perform(media: &Arc<Media>) -> anyhow::Result<Report> {
     let report = Report::new(media, &log, &evidence, [&a, &b, &c], [b_left, c_kicked], end)?;
 
     drop(watching);
-    publication.end().await;
+    publication.end().await?;
     connection.close().await;
     drop((a, b, c, client));
     relay.shutdown().await;
