@@ -22,7 +22,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Churn(churn::Arguments),
-    LiveChurn(live::Arguments),
+    LiveChurn(live::churn::Arguments),
+    LiveJoins(live::joins::Arguments),
+    LiveRestart(live::restart::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -31,7 +33,9 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match arguments.command {
         Command::Churn(arguments) => churn::run(&arguments),
-        Command::LiveChurn(arguments) => live::run(&arguments),
+        Command::LiveChurn(arguments) => live::churn::run(&arguments),
+        Command::LiveJoins(arguments) => live::joins::run(&arguments),
+        Command::LiveRestart(arguments) => live::restart::run(&arguments),
     };
     match result {
         Ok(code) => code,
