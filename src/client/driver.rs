@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -18,8 +18,9 @@ use crate::{
     protocol::service::Payload,
 };
 
-/// How soon an offer or an end is tried again that the connection had no room for.
-const AGAIN: Duration = Duration::from_millis(200);
+/// Messages that may wait for room in the connection: a key for each of some thousand holders. When
+/// the service is away for longer, they are dropped; the endpoint sends again what matters.
+const UNSENT: usize = 4096;
 
 /// The task that owns the endpoint and its connection: the only place where messages, commands
 /// and time meet.
@@ -30,8 +31,7 @@ pub(super) struct Driver {
     pub(super) calls: mpsc::UnboundedReceiver<Call>,
     pub(super) events: broadcast::Sender<ClientEvent>,
     pub(super) room: watch::Sender<RoomView>,
-    /// Offers and ends of streams that the connection had no room for. Nothing else repeats
-    /// them, so an end that got lost would leave a dead stream on offer.
+    /// What the connection has no room for yet, in its order.
     pub(super) unsent: VecDeque<(Recipient, Payload)>,
     pub(super) meter: Meter,
     pub(super) clock: Clock,
@@ -42,9 +42,7 @@ impl Driver {
     pub(super) async fn run(mut self) {
         loop {
             let timeout = self.endpoint.poll_timeout().map(|at| self.clock.instant(at));
-            let idle = if self.unsent.is_empty() { super::IDLE } else { AGAIN };
-            let wake = Instant::now() + idle;
-            let wake = timeout.map_or(wake, |timeout| timeout.min(wake));
+            let wake = timeout.unwrap_or_else(|| Instant::now() + super::IDLE);
             tokio::select! {
                 call = self.calls.recv() => match call {
                     Some(call) => call(&mut self.endpoint, self.clock.now()),
@@ -54,6 +52,7 @@ impl Driver {
                     Some(event) => self.handle(event),
                     None => break,
                 },
+                () = self.handle.has_room(), if !self.unsent.is_empty() => {}
                 () = sleep_until(wake) => self.endpoint.handle_timeout(self.clock.now()),
             }
             self.flush();
@@ -139,8 +138,11 @@ impl Driver {
 
     /// Carries out what the endpoint wants done.
     fn flush(&mut self) {
-        for (to, bytes) in std::mem::take(&mut self.unsent) {
-            self.send(to, bytes);
+        while let Some((to, bytes)) = self.unsent.pop_front() {
+            if let Err(bytes) = self.give(to, bytes) {
+                self.unsent.push_front((to, bytes));
+                break;
+            }
         }
         while let Some(output) = self.endpoint.poll_output() {
             match output {
@@ -157,28 +159,33 @@ impl Driver {
     }
 
     fn send(&mut self, to: Recipient, bytes: Payload) {
+        let unsent = if self.unsent.is_empty() { self.give(to, bytes).err() } else { Some(bytes) };
+        let Some(bytes) = unsent else { return };
+        // Nobody repeats offers and ends: without its end, a dead stream would stay on offer.
         let is_state = matches!(to, Recipient::RoomState(..) | Recipient::EndRoomState(..));
-        // In their order: an end must not overtake its offer.
-        let given = if is_state && !self.unsent.is_empty() {
-            Err(CommandError::Full)
+        if is_state || self.unsent.len() < UNSENT {
+            self.unsent.push_back((to, bytes));
         } else {
-            self.give(to, bytes.clone())
-        };
-        match given {
-            Ok(()) => {}
-            Err(CommandError::Full) if is_state => self.unsent.push_back((to, bytes)),
-            // The protocol tolerates loss: what else matters is sent again.
-            Err(error) => tracing::warn!(%error, "a message could not be sent"),
+            tracing::debug!("too many messages wait for the key service; one is dropped");
         }
     }
 
-    fn give(&self, to: Recipient, bytes: Payload) -> Result<(), CommandError> {
-        match to {
-            Recipient::Device(device) => self.handle.send(device, bytes),
-            Recipient::Room(room) => self.handle.broadcast(room, bytes),
-            Recipient::RoomState(room, stream) => self.handle.set_state(room, stream, bytes),
-            Recipient::EndRoomState(room, stream) => self.handle.clear_state(room, stream, bytes),
+    /// Gives a message to the connection, or gives it back if there is no room.
+    fn give(&self, to: Recipient, bytes: Payload) -> Result<(), Payload> {
+        let message = bytes.clone();
+        let given = match to {
+            Recipient::Device(device) => self.handle.send(device, message),
+            Recipient::Room(room) => self.handle.broadcast(room, message),
+            Recipient::RoomState(room, stream) => self.handle.set_state(room, stream, message),
+            Recipient::EndRoomState(room, stream) => self.handle.clear_state(room, stream, message),
+        };
+        match given {
+            Err(CommandError::Full) => return Err(bytes),
+            // The protocol tolerates loss.
+            Err(error) => tracing::warn!(%error, "a message could not be sent"),
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     fn note(&self, event: &Event) {

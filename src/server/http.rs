@@ -26,6 +26,10 @@ use crate::protocol::service::{MAX_FRAME, PATH};
 /// How long a request's head may take to arrive.
 const HEAD: Duration = Duration::from_secs(5);
 
+/// What is read of a device's socket at a time. The WebSocket library zeroes so much before each
+/// read, and its default of 128 KiB costs more than all else that a small frame needs.
+const READ: usize = 4 * 1024;
+
 /// Connections that may be in the making or asking for their health, besides the devices.
 const ASIDE: usize = 512;
 
@@ -139,11 +143,13 @@ async fn connect(
     };
     // Twice the largest frame, so that what is too large can still be read and refused with a
     // word. What is larger than that ends the connection.
-    upgrade.max_message_size(2 * MAX_FRAME).max_frame_size(2 * MAX_FRAME).on_upgrade(
-        move |socket| async move {
-            let alive = service.alive.clone();
-            connection::serve(socket, service, local).await;
-            drop((permit, alive));
-        },
-    )
+    let upgrade = upgrade
+        .read_buffer_size(READ)
+        .max_message_size(2 * MAX_FRAME)
+        .max_frame_size(2 * MAX_FRAME);
+    upgrade.on_upgrade(move |socket| async move {
+        let alive = service.alive.clone();
+        connection::serve(socket, service, local).await;
+        drop((permit, alive));
+    })
 }

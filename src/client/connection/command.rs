@@ -106,6 +106,12 @@ impl ConnectionHandle {
         self.give(Command::Leave { room })
     }
 
+    /// Waits until a command would be taken, or the connection has ended.
+    pub(in crate::client) async fn has_room(&self) {
+        // Whether it ended, the next command says.
+        let _ = self.0.reserve().await;
+    }
+
     fn give(&self, command: Command) -> Result<(), CommandError> {
         self.0.try_send(command).map_err(|error| match error {
             TrySendError::Full(_) => CommandError::Full,

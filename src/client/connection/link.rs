@@ -19,6 +19,10 @@ use crate::{
 /// How long it may take from dialling to the welcome.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// What is read at a time. The WebSocket library zeroes so much before each read, and its default
+/// of 128 KiB costs more than all else that a small frame needs.
+const READ: usize = 4 * 1024;
+
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// An authenticated connection.
@@ -34,6 +38,7 @@ pub(super) async fn dial(host: &str, signer: &Signer) -> Result<Link, DownReason
     let handshake = async {
         let url = format!("ws://{host}{PATH}");
         let config = WebSocketConfig::default()
+            .read_buffer_size(READ)
             .max_message_size(Some(2 * MAX_FRAME))
             .max_frame_size(Some(2 * MAX_FRAME));
         let (mut socket, _) = connect_async_with_config(url, Some(config), true)

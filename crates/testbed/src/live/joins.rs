@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     FirstFrames, block_on,
     camera::{CODEC, Camera, Medium},
+    process::Process,
     room::{self, Room},
     viewer::Intake,
 };
@@ -45,7 +46,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 async fn perform(subscribers: usize) -> anyhow::Result<Vec<Duration>> {
     let room = Room::open(subscribers + 1).await?;
-    let publisher = room::connect(&room.invite).await?;
+    // Like any other one, the publisher does not wait for a turn among its subscribers' tasks.
+    let (process, invite) = (Process::start()?, room.invite.clone());
+    let publisher = process.run(async move { room::connect(&invite).await }).await??;
     let publication = publisher.publish(Publish::new("camera").track(CODEC).with_invite()).await?;
     let medium = Medium::new();
     let _camera = Camera::start(&publication, &medium, false)?;
@@ -69,6 +72,9 @@ async fn perform(subscribers: usize) -> anyhow::Result<Vec<Duration>> {
         times.extend(time);
         clients.push(client);
     }
+    let by_subscribers: u64 = clients.iter().map(|client| client.traffic().messages).sum();
+    let by_publisher = publisher.traffic().messages;
+    eprintln!("the publisher sent {by_publisher} messages, the subscribers {by_subscribers}");
     Ok(times)
 }
 

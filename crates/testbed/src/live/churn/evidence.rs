@@ -70,7 +70,7 @@ impl Evidence {
         // Who was never sent a key has nothing to try.
         let Some(first) = was.first else { return Ok(()) };
         let is_past = |frame: &Frame| frame.sent < was.asked || frame.position < first;
-        let mut theirs = frames.iter().filter(|frame| !is_past(frame) && frame.sent < was.left);
+        let mut theirs = frames.iter().filter(|frame| !is_past(frame) && frame.sent < was.until);
         let meant = theirs.next_back();
         ensure!(
             meant.is_none_or(|frame| self.opens(was, frame)),
@@ -111,7 +111,7 @@ impl Evidence {
 
 fn chosen(frame: &Frame, moment: Instant) -> bool {
     let away = frame.sent.max(moment) - frame.sent.min(moment);
-    away < CLOSE || frame.number % ONE_OF == 0
+    away < CLOSE || frame.number.is_multiple_of(ONE_OF)
 }
 
 /// Frames encrypted under a key and nonce that another one had, as anybody on the way can see.

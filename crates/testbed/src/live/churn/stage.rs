@@ -161,16 +161,17 @@ impl Stage {
             drop(subscription);
             Way::Kicked
         } else {
-            match subscription {
-                Some(subscription) => subscription.leave().await?,
-                // It still waits for its first key, and gives up.
-                None => {}
+            // Without one, it still waits for its first key, and gives up.
+            if let Some(subscription) = subscription {
+                subscription.leave().await?;
             }
             Way::Unsubscribed
         };
         let hoard = device.hoard.clone();
-        self.tally
-            .note(Was { device: id, hoard, asked, first: watched.first, way, left }, &watched);
+        self.tally.note(
+            Was { device: id, hoard, asked, first: watched.first, way, until: left, left },
+            &watched,
+        );
         if way != Way::CutOff {
             self.left.push(device);
         }
@@ -205,7 +206,7 @@ impl Stage {
             let (first, left) = (watched.first, Instant::now());
             let (way, hoard) = (Way::Stayed, device.hoard);
             let device = device.client.device();
-            self.tally.note(Was { device, hoard, asked, first, way, left }, &watched);
+            self.tally.note(Was { device, hoard, asked, first, way, until: left, left }, &watched);
         }
         self.gone.correct(&mut self.tally)?;
         Ok((self.tally, self.camera.stop()))

@@ -34,6 +34,9 @@ pub(super) struct Was {
     pub(super) asked: Instant,
     pub(super) first: Option<Position>,
     pub(super) way: Way,
+    /// When it stopped watching.
+    pub(super) until: Instant,
+    /// When the publisher knew that it left.
     pub(super) left: Instant,
 }
 
@@ -86,9 +89,9 @@ impl Tally {
         self.opened += seen.opened;
         self.lost += seen.lost;
         self.given_up += seen.given_up;
-        let (first, last) = seen.span.unwrap_or((was.left, was.asked));
+        let (first, last) = seen.span.unwrap_or((was.until, was.asked));
         let began = if seen.span.is_some() { first - was.asked } else { Duration::ZERO };
-        let longest = seen.longest_gap.max(began).max(was.left.saturating_duration_since(last));
+        let longest = seen.longest_gap.max(began).max(was.until.saturating_duration_since(last));
         if longest > STALL {
             self.stalls += 1;
         }
@@ -97,7 +100,7 @@ impl Tally {
             self.stalls += 1;
             self.notes.push(format!("a subscriber saw no more: {over}"));
         }
-        let there = was.left.saturating_duration_since(was.asked).as_secs() / RENEWAL.as_secs();
+        let there = was.until.saturating_duration_since(was.asked).as_secs() / RENEWAL.as_secs();
         self.renewals += 2.0 * there as f64;
         self.was.push(was);
     }
