@@ -222,21 +222,20 @@ impl Client {
     /// # Errors
     /// [`ClientError::Endpoint`], [`ClientError::Ended`].
     pub async fn publish(&self, publish: Publish) -> Result<Publication, ClientError> {
-        let room = self.room_id;
-        let events = self.events();
-        let (stream, tracks) = self
-            .call(move |endpoint, now| {
-                let stream = endpoint.publish(room, publish, now)?;
-                let offered = endpoint.tracks(stream).to_vec();
-                let tracks = offered.into_iter().filter_map(|track| {
-                    let encryptor = endpoint.encryptor(stream, track.id)?;
-                    Some((track, encryptor))
-                });
-                Ok::<_, EndpointError>((stream, tracks.collect()))
-            })
-            .await??;
-        let stream = StreamRef { publisher: self.device, stream };
-        Ok(Publication { client: self.clone(), stream, tracks, events })
+        let (client, events) = (self.clone(), self.events());
+        // The handle is made there: if nobody waits for it any more, its drop ends the stream.
+        let published = self.call(move |endpoint, now| {
+            let stream = endpoint.publish(client.room_id, publish, now)?;
+            let offered = endpoint.tracks(stream).to_vec();
+            let tracks = offered.into_iter().filter_map(|track| {
+                let encryptor = endpoint.encryptor(stream, track.id)?;
+                Some((track, encryptor))
+            });
+            let tracks = tracks.collect();
+            let stream = StreamRef { publisher: client.device, stream };
+            Ok::<_, EndpointError>(Publication { client, stream, tracks, events })
+        });
+        Ok(published.await??)
     }
 
     /// Waits for a stream with this label, by this publisher if one is named, and returns the
@@ -280,10 +279,14 @@ impl Client {
     pub async fn subscribe_to(&self, offer: Offer) -> Result<Subscription, ClientError> {
         // Both before the question is asked, so that no answer is missed.
         let (mut events, later_events) = (self.events(), self.events());
-        let (bytes, name) = (offer.bytes.clone(), self.name.clone());
-        let stream =
-            self.call(move |endpoint, now| endpoint.subscribe(&bytes, &name, now)).await??;
-        let subscription = Subscription { client: self.clone(), offer, events: later_events };
+        let client = self.clone();
+        // The handle is made there: if nobody waits for it any more, its drop unsubscribes.
+        let subscribed = self.call(move |endpoint, now| {
+            endpoint.subscribe(&offer.bytes, &client.name, now)?;
+            Ok::<_, EndpointError>(Subscription { client, offer, events: later_events })
+        });
+        let subscription = subscribed.await??;
+        let stream = subscription.stream();
         let mut room = self.room.clone();
         let mut known = room.borrow_and_update().is_offered(stream);
         loop {

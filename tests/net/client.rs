@@ -47,6 +47,34 @@ async fn dropping_a_publication_ends_it_however_busy_its_client_is() {
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_any_more_is_taken_back() {
+    let server = serve(Limits::default()).await;
+    let invite = invite(&server);
+    let (a, b) = (client(&invite).await, client(&invite).await);
+    let publication = a.publish(camera()).await.unwrap();
+    let offer = b.find("camera", None).await.unwrap();
+    // Both calls are given, and their answers never fetched.
+    assert!(Box::pin(unconstrained(b.subscribe_to(offer))).now_or_never().is_none());
+    let screen = Publish::new("screen").track(Codec::Opus).with_invite();
+    assert!(Box::pin(unconstrained(b.publish(screen))).now_or_never().is_none());
+    let mut events = a.events();
+    let over = async {
+        let (mut offered, mut ended) = (false, false);
+        while !(offered && ended) {
+            match events.recv().await.unwrap() {
+                ClientEvent::Stream(Event::Offered(_)) => offered = true,
+                ClientEvent::Stream(Event::Ended { .. }) => ended = true,
+                _ => {}
+            }
+        }
+    };
+    timeout(PATIENCE, over).await.expect("a stream without an owner is on offer");
+    // It asked and left at once: it is not given a key, or leaves with it.
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(publication.holders().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn an_end_is_not_lost_when_the_service_reads_too_slowly() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let invite = Invite::generate(listener.local_addr().unwrap().to_string()).unwrap();
