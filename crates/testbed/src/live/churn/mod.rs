@@ -22,9 +22,9 @@ const MEASURED: usize = 20;
 /// kicked, or by being cut off without a word. The publisher sends 50 frames a second, and all of
 /// them are kept. In the end everybody who was there tries to open, with every key that it was
 /// ever sent, what it must not: frames from before it asked, and from after it left. So the times
-/// until a leaver is shut out are measured on frames, and no event of the library is believed.
-/// Of one who was cut off, they count from when the publisher took it for gone, 5 s later; of the
-/// others, from the call that removes them.
+/// until a leaver is shut out are measured on frames, from the call that removes it; no event of
+/// the library is believed. Whoever was cut off must open nothing 2 s after the publisher took it
+/// for gone, but is not among the times: what was sent meanwhile could not reach it.
 ///
 /// A kick closes the room to devices that were not admitted before, so all of them join once and
 /// leave again before anything is measured.
