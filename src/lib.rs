@@ -75,6 +75,7 @@
 //! | [`device`] | the identity, and 1:1 Olm |
 //! | `stream` (private) | the life of a stream's key, on both sides |
 //! | [`endpoint`] | the one owner: inputs, outputs, timers |
+//! | `clock` (private) | the time, above the wall |
 //! | `rtc`, `server` | webrtc-rs; the key service |
 //! | `client` | an endpoint with a task, a clock and a connection |
 //!
@@ -95,6 +96,8 @@ mod stream;
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(any(feature = "client", feature = "rtc"))]
+mod clock;
 #[cfg(feature = "rtc")]
 pub mod rtc;
 #[cfg(feature = "server")]

@@ -1,14 +1,14 @@
 use tokio::{
     sync::{broadcast, mpsc, watch},
-    time::{Instant, sleep_until},
+    time::sleep,
 };
 
 use super::{
     ClientEvent, RoomView,
-    clock::Clock,
     connection::{CommandError, Connection, ConnectionEvent, ConnectionHandle},
 };
 use crate::{
+    clock,
     endpoint::{Endpoint, Event, Output, Recipient},
     primitives::{DeviceId, Timestamp},
 };
@@ -25,25 +25,29 @@ pub(super) struct Driver {
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) events: broadcast::Sender<ClientEvent>,
     pub(super) room: watch::Sender<RoomView>,
-    pub(super) clock: Clock,
 }
 
 impl Driver {
     /// Runs until every handle of the client is gone, or the connection ended for good.
     pub(super) async fn run(mut self) {
         loop {
-            let timeout = self.endpoint.poll_timeout().map(|at| self.clock.instant(at));
-            let wake = timeout.unwrap_or_else(|| Instant::now() + super::IDLE);
+            let now = clock::now();
+            if self.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+                // At once, not in the `select!`: messages that never cease would put it off.
+                self.endpoint.handle_timeout(now);
+                self.flush();
+            }
+            let wait = self.endpoint.poll_timeout().map_or(super::IDLE, clock::until);
             tokio::select! {
                 call = self.calls.recv() => match call {
-                    Some(call) => call(&mut self.endpoint, self.clock.now()),
+                    Some(call) => call(&mut self.endpoint, clock::now()),
                     None => break,
                 },
                 event = self.connection.next() => match event {
                     Some(event) => self.handle(event),
                     None => break,
                 },
-                () = sleep_until(wake) => self.endpoint.handle_timeout(self.clock.now()),
+                () = sleep(wait) => {}
             }
             self.flush();
         }
@@ -101,7 +105,7 @@ impl Driver {
     }
 
     fn presence(&mut self, device: DeviceId, present: bool) {
-        let now = self.clock.now();
+        let now = clock::now();
         let mut changed = false;
         self.room.send_if_modified(|room| {
             changed =
@@ -119,7 +123,7 @@ impl Driver {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        if let Err(error) = self.endpoint.handle_message(bytes, self.clock.now()) {
+        if let Err(error) = self.endpoint.handle_message(bytes, clock::now()) {
             tracing::debug!(%error, "a message was not taken");
         }
         // What an offer says must be known before its place in the room is marked.

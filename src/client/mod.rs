@@ -26,7 +26,6 @@
 
 pub mod connection;
 
-mod clock;
 mod driver;
 mod handles;
 mod room;
@@ -42,11 +41,11 @@ pub use handles::{Publication, Subscription};
 pub use room::RoomView;
 
 use self::{
-    clock::Clock,
     connection::{Connection, DownReason},
     driver::{Call, Driver},
 };
 use crate::{
+    clock,
     device::Identity,
     endpoint::{Endpoint, EndpointError, Event, Hoard, Offer, Publish},
     primitives::{DeviceId, Invite, InviteError, RoomId, StreamRef, Timestamp},
@@ -117,7 +116,6 @@ pub struct Client {
     calls: mpsc::Sender<Call>,
     events: broadcast::Sender<ClientEvent>,
     room: watch::Receiver<RoomView>,
-    clock: Clock,
 }
 
 impl Client {
@@ -137,7 +135,6 @@ impl Client {
         let (calls, received) = mpsc::channel(CALLS);
         let (events, mut first) = broadcast::channel(EVENTS);
         let (room_in, room) = watch::channel(RoomView::default());
-        let clock = Clock::start();
         let driver = Driver {
             endpoint,
             handle: connection.handle(),
@@ -145,19 +142,11 @@ impl Client {
             calls: received,
             events: events.clone(),
             room: room_in,
-            clock,
         };
         // The task ends with the last handle, whose sender of calls it waits for.
         tokio::spawn(driver.run());
-        let client = Self {
-            device,
-            room_id: invite.room(),
-            name: String::new(),
-            calls,
-            events,
-            room,
-            clock,
-        };
+        let client =
+            Self { device, room_id: invite.room(), name: String::new(), calls, events, room };
         let entered = async {
             loop {
                 match next_event(&mut first).await? {
@@ -186,7 +175,7 @@ impl Client {
 
     /// The time as the client's endpoint sees it, for decryptors that are used directly.
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        clock::now()
     }
 
     /// What happens from now on, to all streams and to the connection: a broadcast channel, which
