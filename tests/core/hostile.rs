@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::network::{Fate, LATENCY, Network, Room, VIDEO, invite};
 
 /// A signed message as a device with its own tools makes it; with `keys`' proof if they have one.
-fn signed(
+pub(crate) fn signed(
     signer: &Signer,
     keys: &RoomKeys,
     to: DeviceId,
@@ -51,7 +51,7 @@ fn is_olm(bytes: &[u8]) -> bool {
     Envelope::decode(bytes).is_ok_and(|envelope| matches!(envelope.carrier, Carrier::Olm(_)))
 }
 
-fn subscribe_of(identity: &Identity, stream: StreamRef, sequence: u64) -> Subscribe {
+pub(crate) fn subscribe_of(identity: &Identity, stream: StreamRef, sequence: u64) -> Subscribe {
     // Any point but one of low order will do for a one-time key whose secret nobody needs.
     let one_time_key = Identity::generate().curve25519();
     let curve25519 = identity.curve25519();
