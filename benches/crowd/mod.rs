@@ -112,6 +112,7 @@ pub(crate) struct Member {
     pub(crate) device: DeviceId,
     account: Account,
     one_time_key: PublicKey,
+    pub(crate) claim: String,
     keys: RoomKeys,
     stream: StreamRef,
     publisher_curve: PublicKey,
@@ -123,7 +124,8 @@ impl Member {
         let mut account = Account::new();
         let device = DeviceId::from_bytes(*account.ed25519_key().as_bytes());
         let one_time_key = PublicKey(account.generate_one_time_keys(1).created[0]);
-        Self { device, account, one_time_key, keys, stream, publisher_curve, olm: None }
+        let claim = "a name of usual length".to_owned();
+        Self { device, account, one_time_key, claim, keys, stream, publisher_curve, olm: None }
     }
 
     pub(crate) fn room_keys(&self) -> RoomKeys {
@@ -136,7 +138,7 @@ impl Member {
             curve25519: PublicKey(self.account.curve25519_key()),
             one_time_key: self.one_time_key,
             sequence: 1,
-            claim: "a name of usual length".to_owned(),
+            claim: self.claim.clone(),
         };
         self.signed(Kind::Subscribe, &subscribe)
     }
