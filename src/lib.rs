@@ -60,7 +60,8 @@
 //! `rtc::EncryptedReceiver` (feature `rtc`) on webrtc-rs connections.
 //!
 //! **str0m** needs nothing of ours but the handles: call `encrypt_into` before `Writer::write`
-//! and `decrypt_into` on the data of `Event::MediaData`.
+//! (and drop the frame if `is_overdue` says so), and `decrypt_into` on the data of
+//! `Event::MediaData`.
 //!
 //! # The map
 //!
