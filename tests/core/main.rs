@@ -18,3 +18,5 @@ mod limits;
 mod network;
 mod restarts;
 mod rfc9605;
+mod simulations;
+mod simulator;

@@ -1,0 +1,113 @@
+//! What a subscriber's application does: it follows a label.
+
+use olmcast::{
+    endpoint::{Event, Offer},
+    media::HoldQueue,
+    primitives::StreamRef,
+};
+
+use super::{
+    NodeId,
+    node::{WatchedTrack, Watching},
+    world::{Action, LABEL, World},
+};
+
+/// How long an application waits before it subscribes again after an end.
+const AGAIN: u64 = 1_000;
+
+impl World {
+    pub(super) fn handle_subscriber_event(&mut self, id: NodeId, event: Event) {
+        match event {
+            Event::Offered(offer) => self.handle_offer(id, *offer),
+            Event::KeyReceived { stream, position } => {
+                if let Some(publisher) = self.name(stream.publisher) {
+                    self.checker.key_received(self.now, id, publisher, position);
+                }
+            }
+            Event::Advanced { stream, position } => {
+                if let Some(publisher) = self.name(stream.publisher) {
+                    self.checker.advanced(self.now, id, publisher, position);
+                }
+            }
+            Event::Withheld { stream, retrying: false, .. } | Event::Ended { stream, .. } => {
+                let Some(subscriber) = self.nodes[id].subscriber() else { return };
+                let is_ours = |watching: &mut Watching| watching.stream == stream;
+                if subscriber.watching.take_if(is_ours).is_some() {
+                    self.after(AGAIN, Action::Subscribe(id));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_offer(&mut self, id: NodeId, offer: Offer) {
+        let Some(subscriber) = self.nodes[id].subscriber() else { return };
+        if offer.content.label != LABEL {
+            return;
+        }
+        let current = subscriber.watching.as_ref().map(|watching| watching.stream);
+        let news = current != Some(offer.stream);
+        subscriber.offer = Some(offer);
+        if news && subscriber.wants {
+            if let Some(stream) = current {
+                self.stop_watching(id, stream);
+            }
+            self.subscribe(id);
+        }
+    }
+
+    /// Subscribes to what was offered last.
+    pub(super) fn subscribe(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = &mut self.nodes[id];
+        let time = node.time(now);
+        if !node.alive {
+            return;
+        }
+        if node.starved_until > now {
+            let until = node.starved_until;
+            return self.at(until, Action::Subscribe(id));
+        }
+        let Some(subscriber) = node.subscriber() else { return };
+        let Some(offer) = &subscriber.offer else { return };
+        if !subscriber.wants || subscriber.watching.is_some() {
+            return;
+        }
+        let bytes = offer.bytes.clone();
+        let tracks = offer.content.tracks.clone();
+        let Ok(stream) = node.endpoint.subscribe(&bytes, "somebody", time) else { return };
+        let watched = tracks.iter().filter_map(|track| {
+            let decryptor = node.endpoint.decryptor(stream, track.id)?;
+            Some(WatchedTrack { id: track.id, decryptor, held: HoldQueue::new() })
+        });
+        let tracks = watched.collect();
+        if let Some(subscriber) = node.subscriber() {
+            subscriber.watching = Some(Watching { stream, tracks });
+        }
+        if let Some(publisher) = self.name(stream.publisher) {
+            self.checker.subscribed(id, publisher);
+        }
+        self.trace.add("subscribe", &[now, id as u64]);
+        self.flush(id, None);
+    }
+
+    /// A node's user leaves, with a word.
+    pub(super) fn unsubscribe(&mut self, id: NodeId) {
+        let Some(subscriber) = self.nodes[id].subscriber() else { return };
+        subscriber.wants = false;
+        if let Some(stream) = subscriber.watching.as_ref().map(|watching| watching.stream) {
+            self.stop_watching(id, stream);
+        }
+    }
+
+    fn stop_watching(&mut self, id: NodeId, stream: StreamRef) {
+        let node = &mut self.nodes[id];
+        let time = node.time(self.now);
+        if let Some(subscriber) = node.subscriber() {
+            subscriber.watching = None;
+        }
+        // It fails only if the stream has ended by itself.
+        let _ = node.endpoint.unsubscribe(stream, time);
+        self.flush(id, None);
+    }
+}
