@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 200)]
     churn_ms: u64,
     /// How long there is churn, in simulated seconds
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// No kicks; otherwise some leaves in the last two fifths of the churn are kicks
     #[arg(long)]
@@ -80,6 +80,9 @@ pub(crate) struct Arguments {
     /// How often some endpoint is not called for 0.5 to 5 s, per run
     #[arg(long, default_value_t = 0)]
     starvations: u32,
+    /// Tell on stderr what happens to this node (0 is the first publisher), with one seed
+    #[arg(long)]
+    node: Option<usize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -108,6 +111,7 @@ impl Arguments {
             service_crashes: self.service_crashes,
             starvations: self.starvations,
             starve_publisher: true,
+            watched: self.node,
             ..Scenario::churn(self.subscribers)
         }
     }
@@ -146,6 +150,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print!("{report}");
+    }
+    for line in outcomes.iter().flat_map(|outcome| &outcome.lines) {
+        eprintln!("{line}");
     }
     let bad: Vec<_> = outcomes.iter().filter(|outcome| !outcome.violations.is_empty()).collect();
     for outcome in bad.iter().take(5) {

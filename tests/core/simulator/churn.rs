@@ -103,6 +103,9 @@ impl World {
         }
         // Whoever never got there is no holder, and is not kicked.
         let kicked = node.endpoint.kick(stream, device, time).is_ok();
+        if let Some(publisher) = node.publisher() {
+            publisher.kicked |= kicked;
+        }
         self.flush(self.publisher, None);
         if kicked && let Some(subscriber) = self.nodes[id].subscriber() {
             subscriber.wants = false;

@@ -50,8 +50,8 @@ impl World {
                 self.after(delay, Action::Fault(Fault::PublisherRestart));
             }
             Fault::PublisherRestart => {
-                self.trace.add("publisher restart", &[self.now]);
-                self.start_publisher();
+                let id = self.start_publisher();
+                self.trace.add(self.now, "publisher restarted", [id, id], &[]);
             }
             Fault::SubscriberRestart => {
                 self.start_subscriber();
@@ -60,7 +60,7 @@ impl World {
                 if !self.service.up {
                     return;
                 }
-                self.trace.add("service crash", &[self.now]);
+                self.trace.add(self.now, "service crashes", [NodeId::MAX; 2], &[]);
                 self.stop_service();
                 let delay = self.rng.random_range(200..4_000);
                 self.after(delay, Action::Fault(Fault::ServiceRestart));
@@ -72,7 +72,7 @@ impl World {
 
     /// A process dies, with all that it knew.
     pub(super) fn crash(&mut self, id: NodeId) {
-        self.trace.add("crash", &[self.now, id as u64]);
+        self.trace.add(self.now, "crashes", [id, id], &[]);
         self.nodes[id].alive = false;
         // What it was encrypting with and decrypting with dies as well.
         match &mut self.nodes[id].role {
@@ -87,7 +87,7 @@ impl World {
 
     /// Cuts a node off from everything.
     pub(super) fn cut_off(&mut self, id: NodeId) {
-        self.trace.add("cut off", &[self.now, id as u64]);
+        self.trace.add(self.now, "is cut off", [id, id], &[]);
         self.nodes[id].cuts += 1;
         self.detach(id);
     }
@@ -123,7 +123,7 @@ impl World {
             return;
         }
         let until = self.now + self.rng.random_range(500..5_000);
-        self.trace.add("starve", &[self.now, id as u64, until]);
+        self.trace.add(self.now, "starves", [id, id], &[until]);
         self.nodes[id].starved_until = until;
     }
 }

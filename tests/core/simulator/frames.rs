@@ -106,7 +106,8 @@ impl World {
         let sealed: Result<(), EncryptError> = encryptor.encrypt_into(plain, &mut wire);
         sealed.ok()?;
         let frame = Rc::new(Frame::read(now, id, *track, *codec, wire)?);
-        self.trace.add("frame", &[now, frame.header.key_id.0, frame.header.counter.0]);
+        let Header { key_id, counter } = frame.header;
+        self.trace.add(now, "frame", [NodeId::MAX; 2], &[key_id.0, counter.0]);
         self.checker.encrypted(&frame);
         Some(frame)
     }

@@ -51,7 +51,12 @@ impl World {
                         _ if seen == Seen::Beacon => Cause::Join,
                         _ => Cause::Upkeep,
                     };
-                    self.trace.add("send", &[self.now, id as u64, bytes.len() as u64]);
+                    let receiver = match to {
+                        Recipient::Device(to) => self.name(to),
+                        _ => None,
+                    };
+                    let nodes = [id, receiver.unwrap_or(NodeId::MAX)];
+                    self.trace.add(self.now, seen.sent(), nodes, &[bytes.len() as u64]);
                     self.outcome.traffic.count(cause, bytes.len());
                     self.send(id, to, bytes.into(), cause);
                 }
@@ -126,7 +131,7 @@ impl World {
             return;
         }
         if self.rng.random_bool(self.scenario.loss) {
-            self.trace.add("lost", &[to as u64]);
+            self.trace.add(self.now, "lost", [from, to], &[]);
             return;
         }
         let copies = 1 + u32::from(self.rng.random_bool(self.scenario.duplicates));
@@ -155,7 +160,8 @@ impl World {
         let time = node.time(now);
         let taken = node.endpoint.handle_message(&flight.bytes, time).is_ok();
         let length = flight.bytes.len() as u64;
-        self.trace.add("take", &[now, flight.from as u64, to as u64, length, taken.into()]);
+        let kind = if taken { "took" } else { "refused" };
+        self.trace.add(now, kind, [flight.from, to], &[length]);
         self.flush(to, Some(flight.cause));
     }
 
@@ -164,14 +170,23 @@ impl World {
             Event::HolderJoined { .. } => "joined",
             Event::HolderLeft { .. } => "left",
             Event::KeyConfirmed { .. } => "confirmed",
+            Event::Refused { .. } => "was refused",
             Event::Stepped { .. } => "stepped",
             Event::Rotated { .. } => "rotated",
-            Event::KeyReceived { .. } => "received",
+            Event::KeyReceived { .. } => "received a key",
             Event::Advanced { .. } => "advanced",
-            Event::Withheld { .. } => "withheld",
+            Event::Withheld { retrying: true, .. } => "is to try later",
+            Event::Withheld { .. } => "is to try no more",
             _ => "event",
         };
-        self.trace.add(name, &[self.now, id as u64]);
+        let other = match &event {
+            Event::HolderJoined { device, .. }
+            | Event::HolderLeft { device, .. }
+            | Event::KeyConfirmed { device, .. }
+            | Event::Refused { device, .. } => self.name(*device),
+            _ => None,
+        };
+        self.trace.add(self.now, name, [id, other.unwrap_or(id)], &[]);
         match event {
             Event::HolderJoined { device, position, .. } => {
                 let Some(node) = self.name(device) else { return };
@@ -180,6 +195,7 @@ impl World {
                 self.checker.joined(self.now, id, node, position, opener);
                 if let Some(publisher) = self.nodes[id].publisher() {
                     publisher.settled.remove(&node);
+                    publisher.admitted.insert(node);
                 }
             }
             Event::KeyConfirmed { device, .. } => {

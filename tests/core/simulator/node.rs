@@ -42,6 +42,10 @@ pub(super) struct Publisher {
     pub(super) ticks: u64,
     /// Who confirmed a key since they joined last: what they are sent now is because of leaves.
     pub(super) settled: BTreeSet<NodeId>,
+    /// Whom it ever gave a key.
+    pub(super) admitted: BTreeSet<NodeId>,
+    /// Whether it has kicked somebody.
+    pub(super) kicked: bool,
     /// Who is there, as the service told it.
     pub(super) present: BTreeSet<NodeId>,
 }

@@ -10,6 +10,8 @@ pub(crate) struct Outcome {
     pub(crate) seed: u64,
     /// The same for every run of a seed.
     pub(crate) trace: u64,
+    /// What happened to the watched node.
+    pub(crate) lines: Vec<String>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) cutovers: Vec<Cutover>,
     pub(crate) traffic: Traffic,

@@ -1,4 +1,4 @@
-use super::Ms;
+use super::{Ms, NodeId};
 
 /// What a run is made of. Probabilities are from 0 to 1.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Scenario {
     pub(crate) starvations: u32,
     /// Whether starvation hits the publisher every other time.
     pub(crate) starve_publisher: bool,
+    /// The node whose doings are written down.
+    pub(crate) watched: Option<NodeId>,
 }
 
 /// When churn and faults begin: everybody has had time to join.
@@ -64,6 +66,7 @@ impl Scenario {
             service_crashes: 0,
             starvations: 0,
             starve_publisher: false,
+            watched: None,
         }
     }
 

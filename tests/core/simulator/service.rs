@@ -46,7 +46,7 @@ impl World {
         }
         node.attached = true;
         node.connection += 1;
-        self.trace.add("attach", &[self.now, id as u64]);
+        self.trace.add(self.now, "connects", [id, id], &[]);
         for index in 0..self.service.state.len() {
             let (from, _, bytes) = self.service.state[index].clone();
             if from != id {
@@ -159,7 +159,7 @@ impl World {
         if !changed {
             return;
         }
-        self.trace.add("presence", &[now, of as u64, present.into()]);
+        self.trace.add(now, "presence", [of, to], &[present.into()]);
         if present {
             node.endpoint.handle_peer_back(device, time);
         } else {

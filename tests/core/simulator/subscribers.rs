@@ -4,11 +4,12 @@ use olmcast::{
     endpoint::{Event, Offer},
     media::HoldQueue,
     primitives::StreamRef,
+    protocol::WithheldCode,
 };
 
 use super::{
     NodeId,
-    node::{WatchedTrack, Watching},
+    node::{Role, WatchedTrack, Watching},
     world::{Action, LABEL, World},
 };
 
@@ -29,6 +30,15 @@ impl World {
                     self.checker.advanced(self.now, id, publisher, position);
                 }
             }
+            Event::Withheld { stream, code: WithheldCode::Closed, retrying: false }
+                if self.is_stranger(id, stream) =>
+            {
+                // It came too late: after a kick only those may come who were there before.
+                if let Some(subscriber) = self.nodes[id].subscriber() {
+                    subscriber.wants = false;
+                    subscriber.watching = None;
+                }
+            }
             Event::Withheld { stream, retrying: false, .. } | Event::Ended { stream, .. } => {
                 let Some(subscriber) = self.nodes[id].subscriber() else { return };
                 let is_ours = |watching: &mut Watching| watching.stream == stream;
@@ -38,6 +48,13 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Whether a publisher that has kicked somebody never let this node in.
+    fn is_stranger(&self, id: NodeId, stream: StreamRef) -> bool {
+        let publisher = self.name(stream.publisher).map(|publisher| &self.nodes[publisher].role);
+        matches!(publisher, Some(Role::Publisher(publisher))
+            if publisher.kicked && !publisher.admitted.contains(&id))
     }
 
     fn handle_offer(&mut self, id: NodeId, offer: Offer) {
@@ -87,7 +104,7 @@ impl World {
         if let Some(publisher) = self.name(stream.publisher) {
             self.checker.subscribed(id, publisher);
         }
-        self.trace.add("subscribe", &[now, id as u64]);
+        self.trace.add(now, "subscribes", [id, id], &[]);
         self.flush(id, None);
     }
 

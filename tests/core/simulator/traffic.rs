@@ -52,6 +52,21 @@ pub(super) enum Seen {
 }
 
 impl Seen {
+    /// What a trace says of it.
+    pub(super) const fn sent(self) -> &'static str {
+        match self {
+            Self::Signed(Kind::Subscribe) => "sends Subscribe",
+            Self::Signed(Kind::Unsubscribe) => "sends Unsubscribe",
+            Self::Signed(Kind::StreamKeyWithheld) => "sends StreamKeyWithheld",
+            Self::Signed(_) => "sends an offer",
+            Self::StreamKey => "sends StreamKey",
+            Self::Request => "sends StreamKeyRequest",
+            Self::Short => "sends an ack or a lease",
+            Self::Beacon => "sends Beacon",
+            Self::Nothing => "sends something",
+        }
+    }
+
     pub(super) fn of(bytes: &[u8]) -> Self {
         match Envelope::decode(bytes).map(|envelope| envelope.carrier) {
             Ok(Carrier::Signed(signed)) => Self::Signed(signed.kind),

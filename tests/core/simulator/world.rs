@@ -83,7 +83,7 @@ impl World {
             publisher: 0,
             churn: Churn::default(),
             checker: Checker::default(),
-            trace: Trace::new(),
+            trace: Trace::new(scenario.watched),
             outcome: Outcome { seed, frame_every: scenario.frame_every, ..Outcome::default() },
             room,
             holding: BTreeSet::new(),
@@ -116,8 +116,9 @@ impl World {
         }
         self.now = end;
         let (violations, cutovers, longest_wait) = self.checker.finish(end);
-        let trace = self.trace.value();
-        Outcome { trace, violations, cutovers, longest_wait, ..self.outcome }
+        let trace = self.trace.hash();
+        let lines = self.trace.into_lines();
+        Outcome { trace, lines, violations, cutovers, longest_wait, ..self.outcome }
     }
 
     fn act(&mut self, action: Action) {
@@ -150,14 +151,16 @@ impl World {
     pub(super) fn start_publisher(&mut self) -> NodeId {
         let mut endpoint = self.endpoint();
         let skew = self.skew();
-        // Replaced below: a stream needs a time, and that is the node's own.
         let id = self.nodes.len();
         endpoint.enter(self.keys.clone());
         let publisher = Publisher {
+            // Replaced below: to publish takes the time, which is the node's own.
             stream: StreamId::from_bytes([0; 16]),
             encryptors: Vec::new(),
             ticks: 0,
             settled: BTreeSet::new(),
+            admitted: BTreeSet::new(),
+            kicked: false,
             present: BTreeSet::new(),
         };
         let mut node = Node::new(endpoint, skew, Role::Publisher(publisher));

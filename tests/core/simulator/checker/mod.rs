@@ -19,7 +19,7 @@ use self::{
     delivery::Delivery, liveness::Liveness, nonces::Nonces, positions::Positions, secrecy::Secrecy,
 };
 pub(crate) use self::{
-    secrecy::{Cutover, KICK_LIMIT, LEAVE_LIMIT, Opener},
+    secrecy::{Cutover, Opener},
     violation::{Defect, Violation, What},
 };
 use super::{Ms, NodeId, frames::Frame};

@@ -56,8 +56,8 @@ pub(super) struct Secrecy {
     frames: BTreeMap<NodeId, Vec<Rc<Frame>>>,
     members: BTreeSet<(NodeId, NodeId)>,
     leaving: Vec<Leaver>,
-    /// Those who are shut out, as was shown.
-    gone: Vec<Leaver>,
+    /// Those who were tried, and the first of the stream's frames from which on they are shut out.
+    gone: Vec<(Leaver, usize)>,
     next_sample: usize,
     /// The first frame that each former member could not open.
     shut_out_at: BTreeMap<(NodeId, NodeId), usize>,
@@ -85,7 +85,7 @@ impl Secrecy {
         for leaver in returned {
             self.judge(at, leaver, violations);
         }
-        self.gone.retain_mut(|leaver| !back(leaver));
+        self.gone.retain_mut(|(leaver, _)| !back(leaver));
         let shut_out_at = self.shut_out_at.remove(&(publisher, node));
         let is_new = self.members.insert((publisher, node));
         let from = match (is_new, shut_out_at) {
@@ -158,15 +158,16 @@ impl Secrecy {
             }
         }
         self.shut_out_at.insert((leaver.publisher, leaver.node), end);
-        self.gone.push(leaver);
+        self.gone.push((leaver, end));
     }
 
     /// Tries the newest frame with some of those who are shut out, in turn.
     pub(super) fn sample(&mut self, now: Ms, count: usize, violations: &mut Vec<Violation>) {
         for _ in 0..count.min(self.gone.len()) {
             self.next_sample = (self.next_sample + 1) % self.gone.len();
-            let leaver = &self.gone[self.next_sample];
-            let newest = self.frames.get(&leaver.publisher).and_then(|frames| frames.last());
+            let (leaver, end) = &self.gone[self.next_sample];
+            let frames = self.frames.get(&leaver.publisher).and_then(|frames| frames.get(*end..));
+            let newest = frames.and_then(<[_]>::last);
             if let Some(frame) = newest.filter(|frame| (leaver.opener)(frame)) {
                 violations.push(opened_by(leaver, now, frame));
             }
