@@ -20,3 +20,4 @@ mod restarts;
 mod rfc9605;
 mod simulations;
 mod simulator;
+mod violations;

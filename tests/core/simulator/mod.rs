@@ -25,7 +25,8 @@ mod traffic;
 mod world;
 
 pub(crate) use self::{
-    checker::{Violation, What},
+    checker::{Checker, Cutover, Opener, Violation, What},
+    frames::Frame,
     outcome::Outcome,
     scenario::Scenario,
 };

@@ -35,6 +35,11 @@ impl World {
         let joined: Vec<DeviceId> = outputs.iter().filter_map(joined).collect();
         let mut first = joined.clone();
         let minted = self.is_mint(id, &outputs);
+        let encrypted = self.checker.encrypted_by(id);
+        // Looked at last: an endpoint is already further than its events.
+        let changed = outputs.iter().any(|output| {
+            matches!(output, Output::Event(Event::HolderLeft { .. } | Event::Rotated { .. }))
+        });
         for output in outputs {
             match output {
                 Output::Send { to, bytes } => {
@@ -60,9 +65,13 @@ impl World {
                     self.outcome.traffic.count(cause, bytes.len());
                     self.send(id, to, bytes.into(), cause);
                 }
-                Output::Event(event) => self.handle_event(id, event),
+                Output::Event(event) => self.handle_event(id, event, encrypted),
                 _ => {}
             }
+        }
+        if changed {
+            self.probe(id);
+            self.checker.sample_leavers(self.now);
         }
         self.set_timer(id);
     }
@@ -165,7 +174,7 @@ impl World {
         self.flush(to, Some(flight.cause));
     }
 
-    fn handle_event(&mut self, id: NodeId, event: Event) {
+    fn handle_event(&mut self, id: NodeId, event: Event, encrypted: usize) {
         let name = match &event {
             Event::HolderJoined { .. } => "joined",
             Event::HolderLeft { .. } => "left",
@@ -188,11 +197,11 @@ impl World {
         };
         self.trace.add(self.now, name, [id, other.unwrap_or(id)], &[]);
         match event {
-            Event::HolderJoined { device, position, .. } => {
+            Event::HolderJoined { device, .. } => {
                 let Some(node) = self.name(device) else { return };
                 self.outcome.joins += 1;
                 let opener = self.opener(node);
-                self.checker.joined(self.now, id, node, position, opener);
+                self.checker.joined(self.now, id, node, encrypted, opener);
                 if let Some(publisher) = self.nodes[id].publisher() {
                     publisher.settled.remove(&node);
                     publisher.admitted.insert(node);
@@ -213,13 +222,9 @@ impl World {
                 if let Some(publisher) = self.nodes[id].publisher() {
                     publisher.settled.remove(&node);
                 }
-                self.probe(id);
             }
-            Event::Stepped { position, .. } => self.checker.moved(self.now, id, id, position),
-            Event::Rotated { position, .. } => {
+            Event::Stepped { position, .. } | Event::Rotated { position, .. } => {
                 self.checker.moved(self.now, id, id, position);
-                self.probe(id);
-                self.checker.sample_leavers(self.now);
             }
             other => self.handle_subscriber_event(id, other),
         }

@@ -49,16 +49,22 @@ impl Checker {
         self.note(at, node, fell);
     }
 
-    /// A publisher gives a device its key, from `position` on.
+    /// How many frames a publisher has encrypted.
+    pub(crate) fn encrypted_by(&self, publisher: NodeId) -> usize {
+        self.secrecy.encrypted_by(publisher)
+    }
+
+    /// A publisher gives a device its key. `encrypted`: how many frames it had encrypted before,
+    /// all of them at an earlier step then.
     pub(crate) fn joined(
         &mut self,
         at: Ms,
         publisher: NodeId,
         node: NodeId,
-        position: Position,
+        encrypted: usize,
         opener: Opener,
     ) {
-        self.secrecy.joined(at, publisher, node, position, opener, &mut self.violations);
+        self.secrecy.joined(at, publisher, node, encrypted, opener, &mut self.violations);
     }
 
     /// A publisher says that a device holds its key no more.

@@ -3,8 +3,6 @@ use std::{
     rc::Rc,
 };
 
-use olmcast::primitives::Position;
-
 use super::{Violation, What};
 use crate::simulator::{Ms, NodeId, frames::Frame};
 
@@ -70,12 +68,18 @@ impl Secrecy {
         self.frames.entry(frame.publisher).or_default().push(Rc::clone(frame));
     }
 
+    /// How many frames a publisher has encrypted.
+    pub(super) fn encrypted_by(&self, publisher: NodeId) -> usize {
+        self.frames.get(&publisher).map_or(0, Vec::len)
+    }
+
+    /// `encrypted`: how many frames there were when it was not in yet.
     pub(super) fn joined(
         &mut self,
         at: Ms,
         publisher: NodeId,
         node: NodeId,
-        position: Position,
+        encrypted: usize,
         opener: Opener,
         violations: &mut Vec<Violation>,
     ) {
@@ -92,9 +96,9 @@ impl Secrecy {
             (false, _) => return,
             (true, from) => from.unwrap_or(0),
         };
-        let frames = self.frames.get(&publisher).map_or(&[][..], |frames| &frames[from..]);
+        let frames = self.frames.get(&publisher).and_then(|frames| frames.get(from..encrypted));
         let mut past: Vec<Rc<Frame>> = Vec::new();
-        for frame in frames.iter().rev().filter(|frame| frame.position < position) {
+        for frame in frames.unwrap_or_default().iter().rev() {
             if past.last().is_none_or(|last| last.position != frame.position) {
                 past.push(Rc::clone(frame));
             }
@@ -114,7 +118,7 @@ impl Secrecy {
         opener: Opener,
     ) {
         self.members.remove(&(publisher, node));
-        let since = self.frames.get(&publisher).map_or(0, Vec::len);
+        let since = self.encrypted_by(publisher);
         // Until it is shown from when on it is shut out, nothing counts as the past for it.
         self.shut_out_at.insert((publisher, node), since);
         self.leaving.push(Leaver { publisher, node, kick, at, since, opener });
@@ -129,8 +133,8 @@ impl Secrecy {
         let due: Vec<_> =
             self.joiners.extract_if(.., |joiner| joiner.at + 2 * ARRIVAL <= now).collect();
         for joiner in due {
-            if joiner.past.iter().any(|frame| (joiner.opener)(frame)) {
-                let what = What::JoinerOpenedPast;
+            if let Some(frame) = joiner.past.iter().find(|frame| (joiner.opener)(frame)) {
+                let what = What::JoinerOpenedPast { before: joiner.at - frame.at };
                 violations.push(Violation { at: now, node: joiner.node, what });
             }
         }

@@ -19,8 +19,8 @@ pub(crate) enum What {
     /// Somebody who left opened a frame that was encrypted this long after it, when others had
     /// shown already that it was shut out, or after the deadline.
     LeaverOpened { kick: bool, after: Ms },
-    /// Somebody opened a frame from before its step.
-    JoinerOpenedPast,
+    /// Somebody opened a frame that was encrypted this long before it was let in.
+    JoinerOpenedPast { before: Ms },
     /// Somebody could be reached and was without a key for more than 10 s.
     Stalled,
     /// A generation, or at a publisher a step, after a later one.
@@ -45,7 +45,7 @@ impl What {
         match self {
             Self::NonceRepeated => Defect::NonceRepeated,
             Self::LeaverOpened { .. } => Defect::LeaverOpened,
-            Self::JoinerOpenedPast => Defect::JoinerOpenedPast,
+            Self::JoinerOpenedPast { .. } => Defect::JoinerOpenedPast,
             Self::Stalled => Defect::Stalled,
             Self::PositionFell { .. } => Defect::PositionFell,
             Self::FrameLost(_) => Defect::FrameLost,
@@ -62,7 +62,9 @@ impl fmt::Display for What {
                 let left = if *kick { "was kicked" } else { "left" };
                 write!(f, "opened a frame that was encrypted {after} ms after it {left}")
             }
-            Self::JoinerOpenedPast => f.write_str("opened a frame from before it joined"),
+            Self::JoinerOpenedPast { before } => {
+                write!(f, "opened a frame that was encrypted {before} ms before it was let in")
+            }
             Self::Stalled => f.write_str("could be reached and had no key for 10 s"),
             Self::PositionFell { from, to } => {
                 write!(f, "went from {:?} back to {:?}", number(from), number(to))
