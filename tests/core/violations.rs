@@ -165,14 +165,14 @@ fn a_position_that_falls() {
     assert_eq!(end(checker).0, [fell.clone()]);
 
     let mut checker = Checker::default();
-    checker.key_received(1, SOMEBODY, PUBLISHER, later);
-    checker.advanced(2, SOMEBODY, PUBLISHER, earlier);
+    checker.moved(1, SOMEBODY, PUBLISHER, later);
+    checker.moved(2, SOMEBODY, PUBLISHER, earlier);
     assert_eq!(end(checker).0, [fell]);
 
     let mut checker = Checker::default();
-    checker.key_received(1, SOMEBODY, PUBLISHER, earlier);
-    checker.advanced(2, SOMEBODY, PUBLISHER, position(1, 3));
-    checker.key_received(3, SOMEBODY, PUBLISHER, later);
+    checker.moved(1, SOMEBODY, PUBLISHER, earlier);
+    checker.moved(2, SOMEBODY, PUBLISHER, position(1, 3));
+    checker.moved(3, SOMEBODY, PUBLISHER, later);
     assert_eq!(end(checker).0, [], "a subscriber may be told of steps in any order");
 }
 

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use olmcast::{
-    media::{self, FrameEncryptor},
-    primitives::{Codec, Position, Timestamp, TrackId},
+    media,
+    primitives::{Codec, Position, TrackId},
     sframe::{DecryptError, EncryptError, Header},
 };
 
@@ -51,14 +51,6 @@ impl Frame {
     }
 }
 
-/// Whether somebody who left could still read a frame that is encrypted now, since the endpoint
-/// has not changed the key in time. The application asks before each frame.
-///
-/// Here is the one place for `encryptor.is_overdue(now)`, which does not exist yet.
-fn is_overdue(_encryptor: &FrameEncryptor, _now: Timestamp) -> bool {
-    false
-}
-
 impl World {
     /// A publisher's application encrypts its next frames: video each time, audio at times.
     pub(super) fn tick(&mut self, id: NodeId) {
@@ -99,7 +91,7 @@ impl World {
         let time = self.nodes[id].time(now);
         let Role::Publisher(publisher) = &mut self.nodes[id].role else { return None };
         let (track, codec, encryptor) = publisher.encryptors.get_mut(track)?;
-        if is_overdue(encryptor, time) {
+        if encryptor.is_overdue(time) {
             return None;
         }
         let mut wire = Vec::new();

@@ -8,7 +8,7 @@
 //! [`run`] gives an [`Outcome`]: what the [`checker`] found, and figures. The command
 //! `olmcast-testbed churn` is built from these same files.
 
-#![allow(dead_code, reason = "the tests and the command each use a part")]
+#![allow(dead_code, unused_imports, reason = "the tests and the command each use a part")]
 
 pub(crate) mod checker;
 mod churn;

@@ -43,9 +43,9 @@ impl World {
         for output in outputs {
             match output {
                 Output::Send { to, bytes } => {
-                    let seen = Seen::of(&bytes);
+                    let seen = Seen::of(&bytes, self.nodes[id].is_publisher());
                     let cause = match to {
-                        Recipient::Device(to) if id == self.publisher_of(id) => {
+                        Recipient::Device(to) if self.nodes[id].is_publisher() => {
                             let is_first = first.iter().position(|device| *device == to);
                             let is_first = is_first.filter(|_| seen == Seen::StreamKey);
                             let news = is_first.map(|at| first.swap_remove(at)).is_some();
@@ -76,11 +76,6 @@ impl World {
         self.set_timer(id);
     }
 
-    /// `id` if it is a publisher, else nobody.
-    fn publisher_of(&self, id: NodeId) -> NodeId {
-        if matches!(self.nodes[id].role, Role::Publisher(_)) { id } else { NodeId::MAX }
-    }
-
     /// Whether a publisher hands out a new generation: several of those who have the one before
     /// are sent a key at once.
     fn is_mint(&self, id: NodeId, outputs: &[Output]) -> bool {
@@ -88,7 +83,7 @@ impl World {
         let settled = |output: &&Output| match output {
             Output::Send { to: Recipient::Device(to), bytes } => {
                 self.name(*to).is_some_and(|to| publisher.settled.contains(&to))
-                    && Seen::of(bytes) == Seen::StreamKey
+                    && Seen::of(bytes, true) == Seen::StreamKey
             }
             _ => false,
         };

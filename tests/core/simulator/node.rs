@@ -28,6 +28,8 @@ pub(super) struct Node {
     pub(super) starved_until: Ms,
     /// When its timer is set for.
     pub(super) due: Option<Ms>,
+    /// Who is there, as the service told it.
+    pub(super) present: BTreeSet<NodeId>,
     pub(super) role: Role,
 }
 
@@ -46,8 +48,6 @@ pub(super) struct Publisher {
     pub(super) admitted: BTreeSet<NodeId>,
     /// Whether it has kicked somebody.
     pub(super) kicked: bool,
-    /// Who is there, as the service told it.
-    pub(super) present: BTreeSet<NodeId>,
 }
 
 pub(super) struct Subscriber {
@@ -83,6 +83,7 @@ impl Node {
             connection: 0,
             starved_until: 0,
             due: None,
+            present: BTreeSet::new(),
             role,
         }
     }
@@ -108,6 +109,10 @@ impl Node {
             Role::Subscriber(subscriber) => Some(subscriber),
             Role::Publisher(_) => None,
         }
+    }
+
+    pub(super) fn is_publisher(&self) -> bool {
+        matches!(self.role, Role::Publisher(_))
     }
 
     pub(super) fn wants(&self) -> bool {

@@ -121,25 +121,29 @@ impl World {
         self.after(delay, Action::Deliver(flight));
     }
 
-    /// Tells the publisher that a node came or went. Subscribers have no use for it.
+    /// Tells that a node came or went.
     fn tell_presence(&mut self, of: NodeId, present: bool) {
-        let to = self.publisher;
-        if to != of && self.nodes[to].attached {
-            let delay = self.rng.random_range(self.scenario.delay.0..=self.scenario.delay.1);
-            self.after(delay, Action::Presence { to, of, present });
+        for to in 0..self.nodes.len() {
+            if self.concerns(to, of) && self.nodes[to].attached {
+                let delay = self.rng.random_range(self.scenario.delay.0..=self.scenario.delay.1);
+                self.after(delay, Action::Presence { to, of, present });
+            }
         }
     }
 
-    /// A publisher that connected learns who is there, and from that who is not any more.
+    /// A node that connected learns who is there, and from that who is not any more.
     fn tell_roster(&mut self, to: NodeId) {
-        let Some(publisher) = self.nodes[to].publisher() else { return };
-        let before = publisher.present.clone();
         for of in 0..self.nodes.len() {
             let present = self.nodes[of].alive && self.nodes[of].attached;
-            if of != to && (present || before.contains(&of)) {
+            if self.concerns(to, of) && (present || self.nodes[to].present.contains(&of)) {
                 self.handle_presence(to, of, present);
             }
         }
+    }
+
+    /// Subscribers and publishers have to do with each other, and not among themselves.
+    fn concerns(&self, to: NodeId, of: NodeId) -> bool {
+        self.nodes[to].is_publisher() != self.nodes[of].is_publisher()
     }
 
     pub(super) fn handle_presence(&mut self, to: NodeId, of: NodeId, present: bool) {
@@ -153,9 +157,7 @@ impl World {
             return self.at(until, Action::Presence { to, of, present });
         }
         let time = node.time(now);
-        let Some(publisher) = node.publisher() else { return };
-        let changed =
-            if present { publisher.present.insert(of) } else { publisher.present.remove(&of) };
+        let changed = if present { node.present.insert(of) } else { node.present.remove(&of) };
         if !changed {
             return;
         }

@@ -23,11 +23,13 @@ impl World {
             Event::KeyReceived { stream, position } => {
                 if let Some(publisher) = self.name(stream.publisher) {
                     self.checker.key_received(self.now, id, publisher, position);
+                    self.look_at_position(id, publisher, stream);
                 }
             }
             Event::Advanced { stream, position } => {
                 if let Some(publisher) = self.name(stream.publisher) {
                     self.checker.advanced(self.now, id, publisher, position);
+                    self.look_at_position(id, publisher, stream);
                 }
             }
             Event::Withheld { stream, code: WithheldCode::Closed, retrying: false }
@@ -47,6 +49,13 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn look_at_position(&mut self, id: NodeId, publisher: NodeId, stream: StreamRef) {
+        let state = self.nodes[id].endpoint.subscription(stream);
+        if let Some(position) = state.and_then(|state| state.position) {
+            self.checker.moved(self.now, id, publisher, position);
         }
     }
 

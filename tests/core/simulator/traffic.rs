@@ -41,7 +41,7 @@ impl Traffic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     Signed(Kind),
-    /// A `StreamKey`, which is by far the longest message under Olm.
+    /// A `StreamKey`, the longest message under Olm.
     StreamKey,
     /// A `StreamKeyRequest`.
     Request,
@@ -67,14 +67,16 @@ impl Seen {
         }
     }
 
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    /// A second `Renew` is as long as a `StreamKeyRequest`, but comes after 40 s only, when most
+    /// runs are over.
+    pub(super) fn of(bytes: &[u8], from_publisher: bool) -> Self {
         match Envelope::decode(bytes).map(|envelope| envelope.carrier) {
             Ok(Carrier::Signed(signed)) => Self::Signed(signed.kind),
             Ok(Carrier::Megolm { .. }) => Self::Beacon,
-            Ok(Carrier::Olm(olm)) => match olm.ciphertext.len() {
-                0..360 => Self::Short,
-                360..600 => Self::Request,
-                _ => Self::StreamKey,
+            Ok(Carrier::Olm(_)) => match bytes.len() {
+                300.. => Self::StreamKey,
+                190.. if !from_publisher => Self::Request,
+                _ => Self::Short,
             },
             Err(_) => Self::Nothing,
         }

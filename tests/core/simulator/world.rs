@@ -161,7 +161,6 @@ impl World {
             settled: BTreeSet::new(),
             admitted: BTreeSet::new(),
             kicked: false,
-            present: BTreeSet::new(),
         };
         let mut node = Node::new(endpoint, skew, Role::Publisher(publisher));
         let publish = Publish::new(LABEL)
@@ -268,7 +267,7 @@ impl World {
             && publisher.starved_until <= self.now;
         for id in 0..self.nodes.len() {
             let node = &self.nodes[id];
-            if node.alive && matches!(node.role, Role::Subscriber(_)) {
+            if node.alive && !node.is_publisher() {
                 let reached = served && node.attached && node.starved_until <= self.now;
                 self.checker.waits(self.now, id, !reached || !node.wants());
             }

@@ -98,13 +98,11 @@ impl Checker {
         position: Position,
     ) {
         self.delivery.key_received(at, node, publisher, position);
-        self.moved(at, node, publisher, position);
     }
 
     /// A subscriber was told of a new step.
     pub(crate) fn advanced(&mut self, at: Ms, node: NodeId, publisher: NodeId, position: Position) {
         self.delivery.advanced(at, node, publisher, position);
-        self.moved(at, node, publisher, position);
     }
 
     /// A subscriber begins anew, with nothing.
