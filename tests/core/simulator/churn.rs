@@ -52,7 +52,7 @@ impl World {
                 if !subscriber.wants
                     && !subscriber.kicked
                     && !subscriber.rejoined
-                    && subscriber.offer.is_some()
+                    && !subscriber.offers.is_empty()
                     && world.nodes[id].attached
                     && subscriber.left_at + REST <= now)
         });

@@ -92,6 +92,7 @@ impl World {
         let Role::Publisher(publisher) = &mut self.nodes[id].role else { return None };
         let (track, codec, encryptor) = publisher.encryptors.get_mut(track)?;
         if encryptor.is_overdue(time) {
+            self.checker.paused(now, id);
             return None;
         }
         let mut wire = Vec::new();

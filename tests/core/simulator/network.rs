@@ -11,6 +11,7 @@ use rand::RngExt;
 
 use super::{
     NodeId,
+    checker::{KICK_LIMIT, LEAVE_LIMIT},
     node::Role,
     traffic::{Cause, Seen},
     world::{Action, World},
@@ -118,7 +119,8 @@ impl World {
                 }
             }
             Recipient::Room(_) => {
-                for to in (0..self.nodes.len()).filter(|to| *to != from) {
+                let reaches = self.service.up && self.nodes[from].attached;
+                for to in (0..self.nodes.len()).filter(|to| reaches && *to != from) {
                     if self.nodes[to].alive && self.nodes[to].attached {
                         self.put(from, to, Rc::clone(&bytes), cause);
                     }
@@ -130,9 +132,10 @@ impl World {
     }
 
     /// Lets the network have its way with a message.
-    fn put(&mut self, from: NodeId, to: NodeId, bytes: Rc<[u8]>, cause: Cause) {
+    pub(super) fn put(&mut self, from: NodeId, to: NodeId, bytes: Rc<[u8]>, cause: Cause) {
         if !self.service.up || !self.nodes[from].attached {
-            return;
+            // As the client does: what the service has not taken over is sent once more.
+            return self.nodes[from].outbox.push((self.now, to, bytes, cause));
         }
         if self.rng.random_bool(self.scenario.loss) {
             self.trace.add(self.now, "lost", [from, to], &[]);
@@ -213,6 +216,8 @@ impl World {
                 self.outcome.leaves += 1;
                 let opener = self.opener(node);
                 let kick = reason == LeaveReason::Kicked;
+                // Shows a pause that begins at the deadline, which no event tells of.
+                self.after(if kick { KICK_LIMIT } else { LEAVE_LIMIT }, Action::Probe(id));
                 self.checker.left(self.now, id, node, kick, opener);
                 if let Some(publisher) = self.nodes[id].publisher() {
                     publisher.settled.remove(&node);

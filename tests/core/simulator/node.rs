@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, rc::Rc};
 
 use olmcast::{
     endpoint::{Endpoint, Hoard, Offer},
@@ -6,7 +6,7 @@ use olmcast::{
     primitives::{Codec, StreamId, StreamRef, Timestamp, TrackId},
 };
 
-use super::{Ms, NodeId, frames::Frame};
+use super::{Ms, NodeId, frames::Frame, traffic::Cause};
 
 /// When the virtual clock begins, as the endpoints see it.
 const START: u64 = 1_800_000_000_000;
@@ -31,6 +31,8 @@ pub(super) struct Node {
     /// Who is there, as the service told it.
     pub(super) present: BTreeSet<NodeId>,
     pub(super) role: Role,
+    /// What it has to send when it is connected again, and since when.
+    pub(super) outbox: Vec<(Ms, NodeId, Rc<[u8]>, Cause)>,
 }
 
 pub(super) enum Role {
@@ -57,7 +59,8 @@ pub(super) struct Subscriber {
     pub(super) kicked: bool,
     pub(super) rejoined: bool,
     pub(super) left_at: Ms,
-    pub(super) offer: Option<Offer>,
+    /// What is offered under the label, in the order in which it was heard.
+    pub(super) offers: Vec<Offer>,
     pub(super) watching: Option<Watching>,
 }
 
@@ -69,7 +72,7 @@ pub(super) struct Watching {
 pub(super) struct WatchedTrack {
     pub(super) id: TrackId,
     pub(super) decryptor: FrameDecryptor,
-    pub(super) held: HoldQueue<std::rc::Rc<Frame>>,
+    pub(super) held: HoldQueue<Rc<Frame>>,
 }
 
 impl Node {
@@ -84,6 +87,7 @@ impl Node {
             starved_until: 0,
             due: None,
             present: BTreeSet::new(),
+            outbox: Vec::new(),
             role,
         }
     }

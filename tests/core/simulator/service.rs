@@ -16,6 +16,9 @@ use super::{
 /// How long it takes the service to notice that a connection is gone.
 const NOTICE: std::ops::RangeInclusive<Ms> = 100..=2_000;
 
+/// How long a client keeps what it could not send.
+const KEPT: Ms = 60_000;
+
 pub(super) struct Service {
     pub(super) up: bool,
     /// Counts its starts.
@@ -55,6 +58,12 @@ impl World {
         }
         self.tell_presence(id, true);
         self.tell_roster(id);
+        let node = &mut self.nodes[id];
+        for (since, to, bytes, cause) in std::mem::take(&mut node.outbox) {
+            if since + KEPT > self.now {
+                self.put(id, to, bytes, cause);
+            }
+        }
         let node = &self.nodes[id];
         if let Role::Publisher(publisher) = &node.role
             && let Some(offer) = node.endpoint.offer(publisher.stream)
@@ -168,5 +177,6 @@ impl World {
             node.endpoint.handle_peer_gone(device, time);
         }
         self.flush(to, None);
+        self.follow(to);
     }
 }

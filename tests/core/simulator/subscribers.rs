@@ -71,20 +71,45 @@ impl World {
         if offer.content.label != LABEL {
             return;
         }
-        let current = subscriber.watching.as_ref().map(|watching| watching.stream);
-        let news = current != Some(offer.stream);
-        subscriber.offer = Some(offer);
-        if news && subscriber.wants {
-            if let Some(stream) = current {
-                self.stop_watching(id, stream);
-            }
-            self.subscribe(id);
-        }
+        subscriber.offers.retain(|known| known.stream != offer.stream);
+        subscriber.offers.push(offer);
+        self.follow(id);
     }
 
-    /// Subscribes to what was offered last.
+    /// Watches what is offered; if that stream's publisher is gone and another one offers the same
+    /// label, that one.
+    pub(super) fn follow(&mut self, id: NodeId) {
+        let Some((best, is_there)) = self.best_offer(id) else { return };
+        let Role::Subscriber(subscriber) = &self.nodes[id].role else { return };
+        if !subscriber.wants {
+            return;
+        }
+        if let Some(stream) = subscriber.watching.as_ref().map(|watching| watching.stream) {
+            if stream == best.stream || !is_there || self.is_there(id, stream) {
+                return;
+            }
+            self.stop_watching(id, stream);
+        }
+        self.subscribe(id);
+    }
+
+    /// The last offer whose publisher is there, or the last of all.
+    fn best_offer(&self, id: NodeId) -> Option<(Offer, bool)> {
+        let Role::Subscriber(subscriber) = &self.nodes[id].role else { return None };
+        let mut latest = subscriber.offers.iter().rev();
+        let there = latest.find(|offer| self.is_there(id, offer.stream));
+        Some((there.or(subscriber.offers.last())?.clone(), there.is_some()))
+    }
+
+    fn is_there(&self, id: NodeId, stream: StreamRef) -> bool {
+        let publisher = self.name(stream.publisher);
+        publisher.is_some_and(|publisher| self.nodes[id].present.contains(&publisher))
+    }
+
+    /// Subscribes to what is offered.
     pub(super) fn subscribe(&mut self, id: NodeId) {
         let now = self.now;
+        let Some((offer, _)) = self.best_offer(id) else { return };
         let node = &mut self.nodes[id];
         let time = node.time(now);
         if !node.alive {
@@ -95,7 +120,6 @@ impl World {
             return self.at(until, Action::Subscribe(id));
         }
         let Some(subscriber) = node.subscriber() else { return };
-        let Some(offer) = &subscriber.offer else { return };
         if !subscriber.wants || subscriber.watching.is_some() {
             return;
         }

@@ -31,6 +31,8 @@ pub(super) enum Action {
     Timer(NodeId),
     /// A publisher encrypts its next frame.
     Frame(NodeId),
+    /// A publisher encrypts a frame for the checker.
+    Probe(NodeId),
     /// A frame, by its number, arrives at all subscribers.
     Media(usize),
     /// A subscriber tries again what it holds.
@@ -126,6 +128,7 @@ impl World {
             Action::Deliver(flight) => self.deliver(flight),
             Action::Timer(node) => self.handle_timer(node),
             Action::Frame(node) => self.tick(node),
+            Action::Probe(node) => self.probe(node),
             Action::Media(frame) => self.handle_media(frame),
             Action::Retry(node) => self.retry_held(node),
             Action::Attach(node) => self.attach(node),
@@ -199,7 +202,7 @@ impl World {
             kicked: false,
             rejoined: false,
             left_at: 0,
-            offer: None,
+            offers: Vec::new(),
             watching: None,
         };
         let node = Node::new(endpoint, skew, Role::Subscriber(subscriber));

@@ -19,7 +19,7 @@ use self::{
     delivery::Delivery, liveness::Liveness, nonces::Nonces, positions::Positions, secrecy::Secrecy,
 };
 pub(crate) use self::{
-    secrecy::{Cutover, Opener},
+    secrecy::{Cutover, KICK_LIMIT, LEAVE_LIMIT, Opener},
     violation::{Defect, Violation, What},
 };
 use super::{Ms, NodeId, frames::Frame};
@@ -41,6 +41,11 @@ impl Checker {
         self.note(frame.at, frame.publisher, repeated.then_some(What::NonceRepeated));
         self.moved(frame.at, frame.publisher, frame.publisher, frame.position);
         self.secrecy.encrypted(frame);
+    }
+
+    /// A frame was not encrypted, since somebody who left could have read it.
+    pub(crate) fn paused(&mut self, at: Ms, publisher: NodeId) {
+        self.secrecy.paused(at, publisher);
     }
 
     /// A publisher or a subscriber says or shows where a publisher's stream is.

@@ -52,6 +52,8 @@ struct Joiner {
 pub(super) struct Secrecy {
     /// All frames of each publisher.
     frames: BTreeMap<NodeId, Vec<Rc<Frame>>>,
+    /// When each publisher kept silent, so that nobody who left could read on.
+    pauses: BTreeMap<NodeId, Vec<Ms>>,
     members: BTreeSet<(NodeId, NodeId)>,
     leaving: Vec<Leaver>,
     /// Those who were tried, and the first of the stream's frames from which on they are shut out.
@@ -66,6 +68,10 @@ pub(super) struct Secrecy {
 impl Secrecy {
     pub(super) fn encrypted(&mut self, frame: &Rc<Frame>) {
         self.frames.entry(frame.publisher).or_default().push(Rc::clone(frame));
+    }
+
+    pub(super) fn paused(&mut self, at: Ms, publisher: NodeId) {
+        self.pauses.entry(publisher).or_default().push(at);
     }
 
     /// How many frames a publisher has encrypted.
@@ -156,9 +162,11 @@ impl Secrecy {
             if last.at > leaver.limit() {
                 violations.push(opened_by(&leaver, now, last));
             }
-            if let Some(first) = frames.get(end) {
-                let cutover = Cutover { kick: leaver.kick, after: first.at - leaver.at };
-                self.cutovers.push(cutover);
+            let pauses = self.pauses.get(&leaver.publisher).into_iter().flatten();
+            let pause = pauses.copied().find(|at| *at > last.at);
+            let first = frames.get(end).map(|frame| frame.at).into_iter().chain(pause).min();
+            if let Some(first) = first {
+                self.cutovers.push(Cutover { kick: leaver.kick, after: first - leaver.at });
             }
         }
         self.shut_out_at.insert((leaver.publisher, leaver.node), end);
