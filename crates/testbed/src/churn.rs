@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 200)]
     churn_ms: u64,
     /// How long there is churn, in simulated seconds
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 4)]
     seconds: u64,
     /// No kicks; otherwise some leaves in the last two fifths of the churn are kicks
     #[arg(long)]

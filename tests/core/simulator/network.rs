@@ -217,7 +217,8 @@ impl World {
                 let opener = self.opener(node);
                 let kick = reason == LeaveReason::Kicked;
                 // Shows a pause that begins at the deadline, which no event tells of.
-                self.after(if kick { KICK_LIMIT } else { LEAVE_LIMIT }, Action::Probe(id));
+                let limit = if kick { KICK_LIMIT } else { LEAVE_LIMIT };
+                self.after(limit + 1, Action::Probe(id));
                 self.checker.left(self.now, id, node, kick, opener);
                 if let Some(publisher) = self.nodes[id].publisher() {
                     publisher.settled.remove(&node);
