@@ -162,7 +162,7 @@ fn a_position_that_falls() {
     let mut checker = Checker::default();
     checker.encrypted(&frame(1, later));
     checker.encrypted(&frame(2, earlier));
-    assert_eq!(end(checker).0, [fell.clone()]);
+    assert_eq!(end(checker).0, std::slice::from_ref(&fell));
 
     let mut checker = Checker::default();
     checker.moved(1, SOMEBODY, PUBLISHER, later);

@@ -10,14 +10,9 @@ use super::{
     world::{Action, World},
 };
 
-/// Who left may come back after this long …
+/// Who left may come back after this long, and once only: a publisher makes those wait who come
+/// and go all the time.
 const REST: Ms = 2_000;
-/// … and once only: a publisher makes those wait who come and go all the time.
-#[derive(Default)]
-pub(super) struct Churn {
-    /// The last one drawn was a join.
-    joined: bool,
-}
 
 impl World {
     pub(super) fn churn(&mut self) {
@@ -31,7 +26,6 @@ impl World {
             many if many * 10 > target * 11 => false,
             _ => self.rng.random_bool(0.5),
         };
-        self.churn.joined = join;
         if join { self.join() } else { self.leave(&watching) }
     }
 

@@ -10,7 +10,6 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::{
     Ms, NodeId, Outcome, Scenario,
     checker::Checker,
-    churn::Churn,
     faults::Fault,
     network::Flight,
     node::{Node, Publisher, Role, Subscriber},
@@ -60,7 +59,6 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) service: Service,
     pub(super) publisher: NodeId,
-    pub(super) churn: Churn,
     pub(super) checker: Checker,
     pub(super) trace: Trace,
     pub(super) outcome: Outcome,
@@ -83,7 +81,6 @@ impl World {
             nodes: Vec::new(),
             service: Service::default(),
             publisher: 0,
-            churn: Churn::default(),
             checker: Checker::default(),
             trace: Trace::new(scenario.watched),
             outcome: Outcome { seed, frame_every: scenario.frame_every, ..Outcome::default() },
