@@ -213,6 +213,16 @@ impl Holder {
         }
     }
 
+    /// What is owed to it now. A newcomer gets the next generation's key together with its first
+    /// one, of its own step, and not before: what it is announced with is the first it can read.
+    fn owed(&self, which: Which) -> Option<&Delivery> {
+        let delivery = match which {
+            Which::Current => self.current.as_ref(),
+            Which::Pending => self.pending.as_ref().filter(|_| !self.is_newcomer()),
+        };
+        delivery.filter(|delivery| delivery.accepted.is_none())
+    }
+
     fn unanswered(&mut self) -> impl Iterator<Item = &mut Delivery> {
         [&mut self.current, &mut self.pending]
             .into_iter()
@@ -250,20 +260,14 @@ impl Holder {
 
     /// Whether the key of this generation must be sent now.
     pub(super) fn is_due(&self, which: Which, now: Timestamp) -> bool {
-        match which {
-            Which::Current => &self.current,
-            Which::Pending => &self.pending,
-        }
-        .as_ref()
-        .is_some_and(|delivery| delivery.accepted.is_none() && delivery.retry.is_due(now))
+        self.owed(which).is_some_and(|delivery| delivery.retry.is_due(now))
     }
 
     /// When something must be done about it.
     pub(super) fn poll_timeout(&self) -> Timestamp {
-        [&self.current, &self.pending]
+        [Which::Current, Which::Pending]
             .into_iter()
-            .flatten()
-            .filter(|delivery| delivery.accepted.is_none())
+            .filter_map(|which| self.owed(which))
             .map(|delivery| delivery.retry.at())
             .fold(self.expires().0, Timestamp::min)
     }
