@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use olmcast::{
     device::Identity,
     endpoint::{Endpoint, Publish},
-    primitives::{Codec, DeviceId, RoomId, RoomKeys, StreamId},
+    primitives::{Codec, DeviceId, Invite, RoomId, RoomKeys, StreamId},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -74,7 +74,14 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, scenario: Scenario) -> Self {
-        let room = RoomId::from_name("simulation");
+        // Another one each time, which makes no difference. Should the system give no random
+        // bytes, nobody can publish, and the run says so.
+        let invite = Invite::generate("simulation");
+        let keys = invite.map_or_else(
+            |_| RoomKeys::without_invite(RoomId::from_name("simulation")),
+            |invite| invite.room_keys(),
+        );
+        let room = keys.room();
         Self {
             rng: StdRng::seed_from_u64(seed),
             now: 0,
@@ -87,7 +94,7 @@ impl World {
             room,
             holding: BTreeSet::new(),
             sent: Vec::new(),
-            keys: RoomKeys::without_invite(room),
+            keys,
             names: BTreeMap::new(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -163,10 +170,7 @@ impl World {
             kicked: false,
         };
         let mut node = Node::new(endpoint, skew, Role::Publisher(publisher));
-        let publish = Publish::new(LABEL)
-            .admission(olmcast::endpoint::Admission::InsecureOpen)
-            .track(Codec::Vp8)
-            .track(Codec::Opus);
+        let publish = Publish::new(LABEL).with_invite().track(Codec::Vp8).track(Codec::Opus);
         let time = node.time(self.now);
         if let Ok(stream) = node.endpoint.publish(self.room, publish, time) {
             let tracks = node.endpoint.tracks(stream).to_vec();
