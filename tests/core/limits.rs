@@ -65,6 +65,30 @@ fn a_holder_that_was_there_for_long_may_return_at_once() {
 }
 
 #[test]
+fn a_holder_that_starts_over_again_and_again_is_told_to_wait() {
+    let mut room = Room::with(1);
+    let (stream, publisher, keys) = (room.stream, room.stream.publisher, room.invite.room_keys());
+    let member = Identity::generate();
+    for sequence in 1..=10 {
+        let subscribe = subscribe_of(&member, stream, sequence);
+        let bytes = signed(&member.signer(), &keys, publisher, Kind::Subscribe, &subscribe);
+        room.net.deliver(publisher, &bytes);
+    }
+    let told = |room: &Room| {
+        let log = room.net.log.iter().filter(|(_, to, _)| *to == Some(member.device()));
+        log.filter(|(_, _, bytes)| bytes.windows(4).any(|text| text == b"busy")).count()
+    };
+    // The first, and three that start over.
+    assert_eq!(told(&room), 6);
+    assert_eq!(room.net.endpoint(publisher).holders(stream.stream).len(), 2);
+    room.net.run(2000);
+    let subscribe = subscribe_of(&member, stream, 11);
+    let bytes = signed(&member.signer(), &keys, publisher, Kind::Subscribe, &subscribe);
+    room.net.deliver(publisher, &bytes);
+    assert_eq!(told(&room), 6);
+}
+
+#[test]
 fn a_crowd_beyond_the_limit_is_told_to_come_again_and_gets_in() {
     let mut room = Room::with(0);
     let (stream, publisher, keys) = (room.stream, room.stream.publisher, room.invite.room_keys());
