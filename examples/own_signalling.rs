@@ -83,6 +83,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let (mut wire, mut frame) = (Vec::new(), Vec::new());
+    // Should `handle_timeout` not have been called in time, somebody who left could still read.
+    assert!(!encryptor.is_overdue(now));
     encryptor.encrypt_into(b"an opus packet", &mut wire)?;
     decryptor.decrypt_into(&wire, now, &mut frame)?;
     assert_eq!(frame, b"an opus packet");

@@ -60,7 +60,8 @@
 //! `rtc::EncryptedReceiver` (feature `rtc`) on webrtc-rs connections.
 //!
 //! **str0m** needs nothing of ours but the handles: call `encrypt_into` before `Writer::write`
-//! and `decrypt_into` on the data of `Event::MediaData`.
+//! (and drop the frame if `is_overdue` says so), and `decrypt_into` on the data of
+//! `Event::MediaData`.
 //!
 //! # The map
 //!
@@ -75,6 +76,7 @@
 //! | [`device`] | the identity, and 1:1 Olm |
 //! | `stream` (private) | the life of a stream's key, on both sides |
 //! | [`endpoint`] | the one owner: inputs, outputs, timers |
+//! | `clock` (private) | the time, above the wall |
 //! | `rtc`, `server` | webrtc-rs; the key service |
 //! | `client` | an endpoint with a task, a clock and a connection |
 //!
@@ -95,6 +97,8 @@ mod stream;
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(any(feature = "client", feature = "rtc"))]
+mod clock;
 #[cfg(feature = "rtc")]
 pub mod rtc;
 #[cfg(feature = "server")]

@@ -2,17 +2,17 @@ use std::collections::VecDeque;
 
 use tokio::{
     sync::{broadcast, mpsc, watch},
-    time::{Instant, sleep_until},
+    time::sleep,
 };
 
 use super::{
     ClientEvent, RoomView,
     calls::Call,
-    clock::Clock,
     connection::{CommandError, Connection, ConnectionEvent, ConnectionHandle},
     traffic::Meter,
 };
 use crate::{
+    clock,
     endpoint::{Endpoint, Event, Output, Recipient},
     primitives::DeviceId,
     protocol::service::Payload,
@@ -34,18 +34,22 @@ pub(super) struct Driver {
     /// What the connection has no room for yet, in its order.
     pub(super) unsent: VecDeque<(Recipient, Payload)>,
     pub(super) meter: Meter,
-    pub(super) clock: Clock,
 }
 
 impl Driver {
     /// Runs until every handle of the client is gone, or the connection ended for good.
     pub(super) async fn run(mut self) {
         loop {
-            let timeout = self.endpoint.poll_timeout().map(|at| self.clock.instant(at));
-            let wake = timeout.unwrap_or_else(|| Instant::now() + super::IDLE);
+            let now = clock::now();
+            if self.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+                // At once, not in the `select!`: messages that never cease would put it off.
+                self.endpoint.handle_timeout(now);
+                self.flush();
+            }
+            let wait = self.endpoint.poll_timeout().map_or(super::IDLE, clock::until);
             tokio::select! {
                 call = self.calls.recv() => match call {
-                    Some(call) => call(&mut self.endpoint, self.clock.now()),
+                    Some(call) => call(&mut self.endpoint, clock::now()),
                     None => break,
                 },
                 event = self.connection.next() => match event {
@@ -53,7 +57,7 @@ impl Driver {
                     None => break,
                 },
                 () = self.handle.has_room(), if !self.unsent.is_empty() => {}
-                () = sleep_until(wake) => self.endpoint.handle_timeout(self.clock.now()),
+                () = sleep(wait) => {}
             }
             self.flush();
         }
@@ -81,6 +85,7 @@ impl Driver {
                     self.take(&state.bytes);
                     self.room.send_modify(|room| room.mark(state.device, state.stream, true));
                 }
+                self.endpoint.handle_reconnect(clock::now());
                 self.tell(ClientEvent::Entered);
             }
             ConnectionEvent::Mail { bytes, .. } | ConnectionEvent::Broadcast { bytes, .. } => {
@@ -111,7 +116,7 @@ impl Driver {
     }
 
     fn presence(&mut self, device: DeviceId, present: bool) {
-        let now = self.clock.now();
+        let now = clock::now();
         let mut changed = false;
         self.room.send_if_modified(|room| {
             changed =
@@ -129,7 +134,7 @@ impl Driver {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        if let Err(error) = self.endpoint.handle_message(bytes, self.clock.now()) {
+        if let Err(error) = self.endpoint.handle_message(bytes, clock::now()) {
             tracing::debug!(%error, "a message was not taken");
         }
         // What an offer says must be known before its place in the room is marked.

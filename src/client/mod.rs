@@ -27,7 +27,6 @@
 pub mod connection;
 
 mod calls;
-mod clock;
 mod driver;
 mod handles;
 mod room;
@@ -46,12 +45,12 @@ pub use traffic::Traffic;
 
 use self::{
     calls::Calls,
-    clock::Clock,
     connection::{Connection, DownReason},
     driver::Driver,
     traffic::Meter,
 };
 use crate::{
+    clock,
     device::Identity,
     endpoint::{Endpoint, EndpointError, Event, Hoard, Offer, Publish},
     primitives::{DeviceId, Invite, InviteError, RoomId, StreamRef, Timestamp},
@@ -123,7 +122,6 @@ pub struct Client {
     events: broadcast::WeakSender<ClientEvent>,
     room: watch::Receiver<RoomView>,
     meter: Meter,
-    clock: Clock,
 }
 
 impl Client {
@@ -143,7 +141,7 @@ impl Client {
         let (calls, received) = Calls::new();
         let (events, mut first) = broadcast::channel(EVENTS);
         let (room_in, room) = watch::channel(RoomView::default());
-        let (clock, meter) = (Clock::start(), Meter::default());
+        let meter = Meter::default();
         let weak_events = events.downgrade();
         let driver = Driver {
             endpoint,
@@ -154,7 +152,6 @@ impl Client {
             room: room_in,
             unsent: VecDeque::new(),
             meter: meter.clone(),
-            clock,
         };
         // The task ends with the last handle, whose sender of calls it waits for.
         tokio::spawn(driver.run());
@@ -166,7 +163,6 @@ impl Client {
             events: weak_events,
             room,
             meter,
-            clock,
         };
         let entered = async {
             loop {
@@ -194,9 +190,10 @@ impl Client {
         self.device
     }
 
-    /// The time as the client's endpoint sees it, for decryptors that are used directly.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
+    /// The time as the endpoints of this process's clients see it, for encryptors and decryptors
+    /// that are used directly.
+    pub fn now() -> Timestamp {
+        clock::now()
     }
 
     /// What this client has sent so far.

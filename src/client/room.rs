@@ -70,7 +70,7 @@ mod tests {
     use crate::{
         device::Identity,
         primitives::{RoomId, Timestamp},
-        protocol::StreamOffer,
+        protocol::{OfferHash, StreamOffer},
     };
 
     #[test]
@@ -90,7 +90,8 @@ mod tests {
                 seq: 0,
             };
             let stream = StreamRef { publisher: identity.device(), stream };
-            Offer { stream, room: RoomId::from_name("room"), content, bytes: Vec::new() }
+            let hash = OfferHash::of(&number.to_be_bytes());
+            Offer { stream, room: RoomId::from_name("room"), content, bytes: Vec::new(), hash }
         };
         let mut room = RoomView::default();
         room.present.insert(identity.device());

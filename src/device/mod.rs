@@ -6,5 +6,5 @@ mod pairwise;
 
 pub(crate) use door::Doors;
 pub use identity::{Identity, Signer};
-pub(crate) use pairwise::Pairwise;
 pub use pairwise::PairwiseError;
+pub(crate) use pairwise::{Between, Pairwise};

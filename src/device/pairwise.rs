@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::Identity;
 use crate::{
     primitives::{DeviceId, RoomId, StreamRef},
-    protocol::{Carrier, Envelope, MAX_ENVELOPE, OlmCarrier, OlmMessage, OlmPlaintext, PublicKey},
+    protocol::{Carrier, Envelope, OlmCarrier, OlmMessage, OlmPlaintext, Place, PublicKey},
 };
 
 /// Why a 1:1 message could not be made or read.
@@ -27,17 +27,35 @@ pub enum PairwiseError {
     Misdirected,
 }
 
+/// Whom an Olm session is with, and about what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Between {
+    pub(crate) room: RoomId,
+    pub(crate) stream: StreamRef,
+    pub(crate) us: DeviceId,
+    pub(crate) peer: DeviceId,
+}
+
 /// An Olm session with one device, for one subscription.
 pub(crate) struct Pairwise {
     session: Session,
-    peer: DeviceId,
+    between: Between,
+    /// What our messages say, and what those of the other side must say.
+    ours: Place,
+    theirs: Place,
 }
 
 impl Pairwise {
+    fn new(session: Session, between: Between) -> Self {
+        let Between { room, stream, us, peer } = between;
+        let ours = Place::new(room, stream, us, peer);
+        Self { session, between, ours, theirs: Place::new(room, stream, peer, us) }
+    }
+
     /// A session with the owner of a one-time key.
     pub(crate) fn outbound(
         identity: &Identity,
-        peer: DeviceId,
+        between: Between,
         curve25519: PublicKey,
         one_time_key: PublicKey,
     ) -> Result<Self, PairwiseError> {
@@ -45,7 +63,7 @@ impl Pairwise {
             .account()
             .create_outbound_session(SessionConfig::default(), curve25519.0, one_time_key.0)
             .map_err(|_| PairwiseError::Session)?;
-        Ok(Self { session, peer })
+        Ok(Self::new(session, between))
     }
 
     /// A session from its first message, which must come from `curve25519` and be made with
@@ -53,10 +71,9 @@ impl Pairwise {
     /// content. The one-time key is used up only if all of it is right.
     pub(crate) fn inbound(
         identity: &Identity,
-        peer: DeviceId,
+        between: Between,
         curve25519: PublicKey,
         one_time_key: PublicKey,
-        room: RoomId,
         carrier: &OlmCarrier,
     ) -> Result<(Self, OlmMessage), PairwiseError> {
         let Ciphertext::PreKey(message) = parse(carrier)? else {
@@ -72,45 +89,36 @@ impl Pairwise {
             .copy_of_account()
             .create_inbound_session(SessionConfig::default(), curve25519.0, &message)
             .map_err(|_| PairwiseError::Session)?;
-        let plaintext = Zeroizing::new(created.plaintext);
-        let content = check(&plaintext, identity.device(), peer, room)?;
+        let pairwise = Self::new(created.session, between);
+        let content = pairwise.read(&Zeroizing::new(created.plaintext))?;
         identity.forget_one_time_key(one_time_key);
-        Ok((Self { session: created.session, peer }, content))
+        Ok((pairwise, content))
     }
 
     /// The other side.
     pub(crate) fn peer(&self) -> DeviceId {
-        self.peer
+        self.between.peer
     }
 
     /// Encrypts a message into an envelope.
-    pub(crate) fn seal(
-        &mut self,
-        identity: &Identity,
-        room: RoomId,
-        stream: StreamRef,
-        message: OlmMessage,
-    ) -> Result<Envelope, PairwiseError> {
-        let (sender, recipient) = (identity.device(), self.peer);
-        let plaintext = OlmPlaintext { room, sender, recipient, message };
-        // As large as a message may be, so that it does not grow: the memory it outgrew would be
-        // given back with the key in it.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_ENVELOPE));
-        serde_json::to_writer(&mut *bytes, &plaintext).map_err(|_| PairwiseError::Syntax)?;
-        let encrypted = self.session.encrypt(&*bytes).map_err(|_| PairwiseError::Session)?;
+    pub(crate) fn seal(&mut self, message: OlmMessage) -> Result<Envelope, PairwiseError> {
+        let plaintext = OlmPlaintext { place: self.ours, message }.encode();
+        let encrypted = self.session.encrypt(&*plaintext).map_err(|_| PairwiseError::Session)?;
         let (message_type, ciphertext) = encrypted.to_parts();
         let message_type = u8::try_from(message_type).map_err(|_| PairwiseError::Syntax)?;
-        let carrier = OlmCarrier { recipient, stream, message_type, ciphertext };
-        Ok(Envelope { sender, room, carrier: Carrier::Olm(carrier) })
+        let Between { stream, us, peer, .. } = self.between;
+        let carrier = OlmCarrier {
+            recipient: peer,
+            stream: stream.stream,
+            from_publisher: stream.publisher == us,
+            message_type,
+            ciphertext,
+        };
+        Ok(Envelope { sender: us, carrier: Carrier::Olm(carrier) })
     }
 
     /// Decrypts a message of this session.
-    pub(crate) fn open(
-        &mut self,
-        identity: &Identity,
-        room: RoomId,
-        carrier: &OlmCarrier,
-    ) -> Result<OlmMessage, PairwiseError> {
+    pub(crate) fn open(&mut self, carrier: &OlmCarrier) -> Result<OlmMessage, PairwiseError> {
         let message = parse(carrier)?;
         if let Ciphertext::PreKey(message) = &message
             && message.session_id() != self.session.session_id()
@@ -118,7 +126,16 @@ impl Pairwise {
             return Err(PairwiseError::Session);
         }
         let plaintext = self.session.decrypt(&message).map_err(|_| PairwiseError::Decryption)?;
-        check(&Zeroizing::new(plaintext), identity.device(), self.peer, room)
+        self.read(&Zeroizing::new(plaintext))
+    }
+
+    fn read(&self, plaintext: &[u8]) -> Result<OlmMessage, PairwiseError> {
+        let plaintext = OlmPlaintext::decode(plaintext).ok_or(PairwiseError::Syntax)?;
+        if plaintext.place == self.theirs {
+            Ok(plaintext.message)
+        } else {
+            Err(PairwiseError::Misdirected)
+        }
     }
 }
 
@@ -127,23 +144,8 @@ fn parse(carrier: &OlmCarrier) -> Result<Ciphertext, PairwiseError> {
         .map_err(|_| PairwiseError::Syntax)
 }
 
-fn check(
-    plaintext: &[u8],
-    recipient: DeviceId,
-    sender: DeviceId,
-    room: RoomId,
-) -> Result<OlmMessage, PairwiseError> {
-    // serde_json's message could quote the plaintext, so it is dropped.
-    let plaintext: OlmPlaintext =
-        serde_json::from_slice(plaintext).map_err(|_| PairwiseError::Syntax)?;
-    if (plaintext.recipient, plaintext.sender, plaintext.room) != (recipient, sender, room) {
-        return Err(PairwiseError::Misdirected);
-    }
-    Ok(plaintext.message)
-}
-
 impl fmt::Debug for Pairwise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pairwise").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Pairwise").field("peer", &self.peer()).finish_non_exhaustive()
     }
 }

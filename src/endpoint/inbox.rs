@@ -6,8 +6,8 @@ use super::{Ended, Endpoint, Event, MessageError, Offer, Output, effects};
 use crate::{
     primitives::{DeviceId, RoomId, RoomKeys, StreamRef, Timestamp},
     protocol::{
-        Answers, Carrier, Envelope, Kind, OlmCarrier, SignedMessage, StreamEnd, StreamKeyWithheld,
-        StreamOffer, Subscribe, Unsubscribe, WithheldCode,
+        Answers, Carrier, Envelope, Kind, OfferHash, OlmCarrier, SignedMessage, StreamEnd,
+        StreamKeyWithheld, StreamOffer, Subscribe, Unsubscribe, WithheldCode,
     },
     stream::{Effects, Recipient, Refusal},
 };
@@ -26,9 +26,9 @@ impl Endpoint {
         if envelope.sender == self.device() {
             return Err(MessageError::Old);
         }
-        let (sender, room) = (envelope.sender, envelope.room);
+        let sender = envelope.sender;
         match envelope.carrier {
-            Carrier::Olm(carrier) => self.handle_olm(sender, room, &carrier, now),
+            Carrier::Olm(carrier) => self.handle_olm(sender, &carrier, now),
             Carrier::Megolm { stream, message } => {
                 let stream = StreamRef { publisher: sender, stream };
                 let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
@@ -36,34 +36,29 @@ impl Endpoint {
                 let taken = subscription.is_some_and(|held| held.handle_beacon(&mut fx, &message));
                 if taken { Ok(()) } else { Err(MessageError::NoKey) }
             }
-            Carrier::Signed(signed) => self.handle_signed(sender, room, &signed, bytes, now),
+            Carrier::Signed(signed) => self.handle_signed(sender, &signed, bytes, now),
         }
     }
 
     fn handle_olm(
         &mut self,
         sender: DeviceId,
-        room: RoomId,
         carrier: &OlmCarrier,
         now: Timestamp,
     ) -> Result<(), MessageError> {
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        if carrier.stream.publisher == self.identity.device() {
-            let publication = self.publications.get_mut(&carrier.stream.stream);
+        if !carrier.from_publisher {
+            let publication = self.publications.get_mut(&carrier.stream);
             let publication = publication.ok_or(MessageError::UnknownStream)?;
-            in_room(publication.room_keys(), room)?;
             return Ok(publication.handle_olm(&mut fx, sender, carrier)?);
         }
-        if carrier.stream.publisher != sender {
-            return Err(MessageError::Misdirected);
-        }
-        let subscription = self.subscriptions.get_mut(&carrier.stream);
+        let stream = carrier.stream_ref(sender);
+        let subscription = self.subscriptions.get_mut(&stream);
         let subscription = subscription.ok_or(MessageError::UnknownStream)?;
-        in_room(subscription.room_keys(), room)?;
         let before = subscription.is_confirmed();
         subscription.handle_olm(&mut fx, carrier)?;
         if !before && subscription.is_confirmed() {
-            self.retire_older(carrier.stream, now);
+            self.retire_older(stream, now);
         }
         Ok(())
     }
@@ -101,11 +96,11 @@ impl Endpoint {
     fn handle_signed(
         &mut self,
         sender: DeviceId,
-        room: RoomId,
         signed: &SignedMessage,
         bytes: &[u8],
         now: Timestamp,
     ) -> Result<(), MessageError> {
+        let room = signed.room;
         match signed.kind {
             Kind::StreamOffer => {
                 let offer = self.read_offer(bytes)?;
@@ -114,7 +109,7 @@ impl Endpoint {
                 Ok(())
             }
             Kind::StreamEnd => {
-                self.member(sender, room, signed)?;
+                self.member(sender, signed)?;
                 let StreamEnd { stream } = read(signed)?;
                 let stream = StreamRef { publisher: sender, stream };
                 let subscribed = self.subscriptions.get(&stream);
@@ -128,19 +123,20 @@ impl Endpoint {
                 self.close_subscription(stream, Ended::ByPublisher, now);
                 Ok(())
             }
-            Kind::Subscribe => self.handle_subscribe(sender, room, signed, now),
+            Kind::Subscribe => self.handle_subscribe(sender, signed, now),
             Kind::Unsubscribe => {
-                self.for_us(sender, room, signed)?;
+                self.for_us(sender, signed)?;
                 let Unsubscribe { stream, sequence } = read(signed)?;
                 let publication = self.publications.get_mut(&stream);
                 let publication = publication.ok_or(MessageError::UnknownStream)?;
                 in_room(publication.room_keys(), room)?;
                 let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-                publication.handle_unsubscribe(&mut fx, sender, sequence);
+                let has_invite = has_invite(publication.room_keys(), sender, signed);
+                publication.handle_unsubscribe(&mut fx, sender, sequence, has_invite);
                 Ok(())
             }
             Kind::StreamKeyWithheld => {
-                self.for_us(sender, room, signed)?;
+                self.for_us(sender, signed)?;
                 let withheld: StreamKeyWithheld = read(signed)?;
                 let stream = StreamRef { publisher: sender, stream: withheld.stream };
                 let subscription = self.subscriptions.get_mut(&stream);
@@ -157,11 +153,11 @@ impl Endpoint {
     fn handle_subscribe(
         &mut self,
         sender: DeviceId,
-        room: RoomId,
         signed: &SignedMessage,
         now: Timestamp,
     ) -> Result<(), MessageError> {
-        self.for_us(sender, room, signed)?;
+        self.for_us(sender, signed)?;
+        let room = signed.room;
         let subscribe: Subscribe = read(signed)?;
         if subscribe.claim.len() > Subscribe::MAX_CLAIM {
             return Err(MessageError::Content(signed.kind));
@@ -181,8 +177,7 @@ impl Endpoint {
             );
             return Err(MessageError::UnknownRoom(room));
         }
-        let keys = publication.room_keys();
-        let has_invite = !keys.has_invite() || has_proof(keys, sender, room, signed);
+        let has_invite = has_invite(publication.room_keys(), sender, signed);
         let doors = &mut self.doors;
         let news = publication.handle_subscribe(&mut fx, doors, sender, subscribe, has_invite);
         if news { Ok(()) } else { Err(MessageError::Old) }
@@ -191,54 +186,48 @@ impl Endpoint {
     /// Reads an offer and checks who signed it, and that they have the room's invite.
     pub(super) fn read_offer(&self, bytes: &[u8]) -> Result<Offer, MessageError> {
         let envelope = Envelope::decode(bytes)?;
-        let (publisher, room) = (envelope.sender, envelope.room);
+        let publisher = envelope.sender;
         let Carrier::Signed(signed) = envelope.carrier else {
             return Err(MessageError::Content(Kind::StreamOffer));
         };
         if signed.kind != Kind::StreamOffer {
             return Err(MessageError::Content(signed.kind));
         }
-        self.member(publisher, room, &signed)?;
+        self.member(publisher, &signed)?;
         let content: StreamOffer = read(&signed)?;
         let stream = StreamRef { publisher, stream: content.stream };
-        Ok(Offer { stream, room, content, bytes: bytes.to_vec() })
+        let hash = OfferHash::of(&signed.payload);
+        Ok(Offer { stream, room: signed.room, content, bytes: bytes.to_vec(), hash })
     }
 
     /// Checks a message to the whole room: of one of our rooms, by somebody with its invite (if
     /// it has one), signed. The proof first, since it is cheaper.
-    fn member(
-        &self,
-        sender: DeviceId,
-        room: RoomId,
-        signed: &SignedMessage,
-    ) -> Result<(), MessageError> {
+    fn member(&self, sender: DeviceId, signed: &SignedMessage) -> Result<(), MessageError> {
+        let room = signed.room;
         let keys = self.rooms.get(&room).ok_or(MessageError::UnknownRoom(room))?;
         if signed.recipient.is_some() {
             return Err(MessageError::Misdirected);
         }
-        if keys.has_invite() && !has_proof(keys, sender, room, signed) {
+        if !has_invite(keys, sender, signed) {
             return Err(MessageError::NoInvite);
         }
-        Ok(signed.form(&room).verify(&sender, &signed.signature)?)
+        Ok(signed.form().verify(&sender, &signed.signature)?)
     }
 
     /// Checks a message to us alone. Whether its sender needs an invite is for the stream's
     /// admission to say, which also tells our user about those who have none.
-    fn for_us(
-        &self,
-        sender: DeviceId,
-        room: RoomId,
-        signed: &SignedMessage,
-    ) -> Result<(), MessageError> {
+    fn for_us(&self, sender: DeviceId, signed: &SignedMessage) -> Result<(), MessageError> {
         if signed.recipient != Some(self.device()) {
             return Err(MessageError::Misdirected);
         }
-        Ok(signed.form(&room).verify(&sender, &signed.signature)?)
+        Ok(signed.form().verify(&sender, &signed.signature)?)
     }
 }
 
-fn has_proof(keys: &RoomKeys, sender: DeviceId, room: RoomId, signed: &SignedMessage) -> bool {
-    signed.proof.is_some_and(|proof| keys.admits(&sender, &signed.form(&room).to_bytes(), &proof))
+/// Whether the sender proves to have the room's invite, or the room has none.
+fn has_invite(keys: &RoomKeys, sender: DeviceId, signed: &SignedMessage) -> bool {
+    let proves = |proof| keys.admits(&sender, &signed.form().to_bytes(), &proof);
+    !keys.has_invite() || signed.proof.is_some_and(proves)
 }
 
 fn in_room(keys: &RoomKeys, room: RoomId) -> Result<(), MessageError> {

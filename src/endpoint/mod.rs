@@ -48,7 +48,7 @@ pub use self::{
 };
 pub use crate::stream::{
     Admission, Ended, Event, Hoard, HolderState, LeaveReason, Offer, Output, Recipient, Refusal,
-    RotationCause, SubscriptionState,
+    RotationCause, SubscriptionState, SubscriptionStatus,
 };
 use crate::{
     device::{Doors, Identity, Signer},
@@ -131,7 +131,7 @@ impl Endpoint {
 
     /// The offer of a stream of ours, for an application that carries offers by its own means.
     pub fn offer(&self, stream: StreamId) -> Option<Vec<u8>> {
-        Some(self.publications.get(&stream)?.offer(&self.identity))
+        Some(self.publications.get(&stream)?.offer().to_vec())
     }
 
     /// The holders of a stream of ours, in the order in which they joined.
@@ -146,9 +146,7 @@ impl Endpoint {
 
     /// Where a subscribed stream is, as far as we know, and how many of its frames were opened.
     pub fn subscription(&self, stream: StreamRef) -> Option<SubscriptionState> {
-        let subscription = self.subscriptions.get(&stream)?;
-        let (position, opened) = (subscription.position(), subscription.opened());
-        Some(SubscriptionState { position, opened })
+        Some(self.subscriptions.get(&stream)?.state())
     }
 
     // Inputs
@@ -162,6 +160,13 @@ impl Endpoint {
         for subscription in self.subscriptions.values_mut() {
             subscription.handle_timeout(&mut fx, &mut self.sequence);
         }
+    }
+
+    /// Our own connection is back: what was sent meanwhile may be lost, so whatever is not answered
+    /// yet is sent again at once instead of when its turn comes.
+    pub fn handle_reconnect(&mut self, now: Timestamp) {
+        self.publications.values_mut().for_each(|publication| publication.handle_reconnect(now));
+        self.subscriptions.values_mut().for_each(|subscription| subscription.retry_soon(now));
     }
 
     /// The channel says that a device lost its connection. It is taken as gone for good if it is
@@ -179,7 +184,13 @@ impl Endpoint {
         for publication in self.publications.values_mut() {
             publication.handle_presence(device, present, now);
         }
-        for &stream in self.subscriptions.keys().filter(|stream| stream.publisher == device) {
+        for (&stream, subscription) in &mut self.subscriptions {
+            if stream.publisher != device {
+                continue;
+            }
+            if present {
+                subscription.retry_soon(now);
+            }
             self.outputs.push_back(Output::Event(if present {
                 Event::PublisherBack { stream }
             } else {

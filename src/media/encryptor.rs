@@ -5,7 +5,7 @@ use super::{
     slot::{InstallRefused, Seen, Slot},
 };
 use crate::{
-    primitives::{Codec, Position, Secret},
+    primitives::{Codec, Position, Secret, Timestamp},
     sframe::{BaseKey, CipherSuite, EncryptError, MAX_OVERHEAD, SealKey},
 };
 
@@ -84,6 +84,15 @@ impl FrameEncryptor {
     /// Whether `frame` is a key frame. Always true for audio.
     pub fn is_key_frame(&self, frame: &[u8]) -> bool {
         plan::is_key_frame(self.codec, frame)
+    }
+
+    /// Whether somebody who has this key was removed so long ago that it must not be used any
+    /// more, and its endpoint did not replace it in time: a driver that hangs, or a clock that
+    /// jumped. Drop the frame then. Ask before each frame, with the time that the endpoint is
+    /// given too; the WebRTC sender does.
+    #[inline]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.slot.is_overdue(now)
     }
 
     //= RFC 9605 §6.1.3

@@ -25,6 +25,8 @@ const MISSING_RETENTION: Duration = Duration::from_secs(10);
 const STEPS_AHEAD: u16 = 8;
 /// Derivations a second for steps further ahead than that.
 const FAR_DERIVATIONS: u32 = 10;
+/// Generations held at a time. Even a kick in each round trip makes fewer in their retention.
+const MAX_GENERATIONS: usize = 64;
 /// Floors waiting to be raised; of more steps than this in 2 s, the last one stands for others.
 const MAX_RETIRING: usize = 64;
 
@@ -57,6 +59,8 @@ pub(crate) struct KeyRing {
     state: RingState,
     generations: BTreeMap<Generation, HeldGeneration>,
     newest: Option<Generation>,
+    /// The newest generation that was let go.
+    dropped: Option<Generation>,
     missing: Option<Missing>,
     far: FarBudget,
     /// Tracks that somebody decrypts: their keys are made when a step is announced, so that the
@@ -128,20 +132,21 @@ impl KeyRing {
             // Its windows stay as they are, or old frames would open again.
             return self.announce(position, now);
         }
-        if self.newest.is_some_and(|newest| position.generation <= newest) {
-            // Nor with the windows of one that has expired: generations only grow.
+        if !self.accepts(position.generation) {
             return;
         }
         for (_, older) in self.generations.range_mut(..position.generation) {
             older.expires.get_or_insert(now + GENERATION_RETENTION);
         }
+        // The key in use may come after the next one's, to a newcomer.
+        let is_late = self.newest.is_some_and(|newest| position.generation < newest);
         let mut held = HeldGeneration {
             keys,
             head: position.step,
             floor: position.step,
             retiring: VecDeque::new(),
             track_keys: BTreeMap::new(),
-            expires: None,
+            expires: is_late.then_some(now + GENERATION_RETENTION),
         };
         for &track in &self.tracks {
             held.prepare(position, track);
@@ -149,6 +154,26 @@ impl KeyRing {
         self.generations.insert(position.generation, held);
         self.newest = self.newest.max(Some(position.generation));
         self.missing = None;
+        if self.generations.len() > MAX_GENERATIONS
+            && let Some((generation, mut oldest)) = self.generations.pop_first()
+        {
+            self.opened += oldest.wipe_before(None);
+            self.dropped = self.dropped.max(Some(generation));
+        }
+    }
+
+    /// Whether the keys of a generation may be taken in: it is not here, nor was it before, or the
+    /// windows of one that has expired would begin anew.
+    pub(crate) fn accepts(&self, generation: Generation) -> bool {
+        !self.holds(generation) && self.dropped.is_none_or(|dropped| generation > dropped)
+    }
+
+    /// The publisher says that it is at a position whose key is not here.
+    pub(crate) fn note_missing(&mut self, position: Position) {
+        if self.newest.is_some_and(|newest| position.generation > newest) {
+            let key_id = super::key_id(position);
+            self.missing.get_or_insert(Missing { key_id, since: None });
+        }
     }
 
     /// The publisher announced a new step.
@@ -233,9 +258,10 @@ impl KeyRing {
             missing.since.is_some_and(|since| now.since(since) >= MISSING_RETENTION)
         };
         self.missing = self.missing.filter(|missing| !is_old(*missing));
-        self.generations.retain(|_, held| {
+        self.generations.retain(|&generation, held| {
             let kept = held.expires.is_none_or(|at| now < at);
             if !kept {
+                self.dropped = self.dropped.max(Some(generation));
                 self.opened += held.wipe_before(None);
             }
             kept

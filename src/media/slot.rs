@@ -1,5 +1,8 @@
 use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
-use crate::{primitives::Position, sframe::EncryptError};
+use crate::{
+    primitives::{Position, Timestamp},
+    sframe::EncryptError,
+};
 
 /// A key at this or a later position was installed before, and a second send key for it would
 /// start its counter at 0 again; or the stream has ended.
@@ -15,7 +18,12 @@ pub(crate) struct InstallRefused;
 pub(crate) struct Slot<K> {
     version: AtomicU64,
     current: Mutex<Current<K>>,
+    /// After when the key must not be used any more, in milliseconds; [`NEVER`] if there is no
+    /// such time.
+    deadline: AtomicU64,
 }
+
+const NEVER: u64 = u64::MAX;
 
 struct Current<K> {
     key: Option<Arc<K>>,
@@ -28,7 +36,8 @@ impl<K> Slot<K> {
     pub(super) fn new() -> Self {
         let current = Current { key: None, last: None, paused: false, closed: false };
         // Versions begin at 1, so that a handle's 0 is none of them.
-        Self { version: AtomicU64::new(1), current: Mutex::new(current) }
+        let (version, deadline) = (AtomicU64::new(1), AtomicU64::new(NEVER));
+        Self { version, current: Mutex::new(current), deadline }
     }
 
     /// Puts a position's one send key to use, and makes it only then. A frame that begins after
@@ -61,6 +70,16 @@ impl<K> Slot<K> {
         current.closed = true;
         current.key = None;
         self.change(&current);
+    }
+
+    /// After when the key must not be used any more: somebody who has it was removed.
+    pub(crate) fn set_deadline(&self, deadline: Option<Timestamp>) {
+        self.deadline.store(deadline.map_or(NEVER, Timestamp::unix_millis), Ordering::Relaxed);
+    }
+
+    /// Whether the endpoint should have replaced the key by now, and did not.
+    pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
+        now.unix_millis() > self.deadline.load(Ordering::Relaxed)
     }
 
     /// Called with the lock held, so that a version stands for one state.

@@ -1,7 +1,7 @@
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeTuple};
 use sha2::{Digest, Sha256};
 
 /// An identifier that could not be read.
@@ -62,7 +62,9 @@ macro_rules! byte_id {
                 if serializer.is_human_readable() {
                     serializer.collect_str(self)
                 } else {
-                    serializer.serialize_bytes(&self.0)
+                    let mut bytes = serializer.serialize_tuple($length)?;
+                    self.0.iter().try_for_each(|byte| bytes.serialize_element(byte))?;
+                    bytes.end()
                 }
             }
         }
@@ -70,7 +72,7 @@ macro_rules! byte_id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Visitor;
-                impl de::Visitor<'_> for Visitor {
+                impl<'de> de::Visitor<'de> for Visitor {
                     type Value = $name;
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                         write!(f, concat!("a ", stringify!($name), " of {} bytes"), $length)
@@ -78,15 +80,19 @@ macro_rules! byte_id {
                     fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
                         text.parse().map_err(E::custom)
                     }
-                    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<$name, E> {
-                        let bytes = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
+                    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<$name, A::Error> {
+                        let mut bytes = [0; $length];
+                        for (at, byte) in bytes.iter_mut().enumerate() {
+                            let next = seq.next_element()?;
+                            *byte = next.ok_or_else(|| de::Error::invalid_length(at, &self))?;
+                        }
                         Ok($name(bytes))
                     }
                 }
                 if deserializer.is_human_readable() {
                     deserializer.deserialize_str(Visitor)
                 } else {
-                    deserializer.deserialize_bytes(Visitor)
+                    deserializer.deserialize_tuple($length, Visitor)
                 }
             }
         }

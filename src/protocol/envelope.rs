@@ -31,8 +31,6 @@ pub enum EnvelopeError {
 pub struct Envelope {
     /// Who sent it.
     pub sender: DeviceId,
-    /// The room it belongs to.
-    pub room: RoomId,
     /// How it is protected.
     pub carrier: Carrier,
 }
@@ -58,6 +56,8 @@ pub enum Carrier {
 pub struct SignedMessage {
     /// What kind of statement the payload is.
     pub kind: Kind,
+    /// The room it belongs to.
+    pub room: RoomId,
     /// The only device it is meant for, if it is meant for one.
     pub recipient: Option<DeviceId>,
     /// JSON, kept as the exact bytes that were signed.
@@ -71,10 +71,10 @@ pub struct SignedMessage {
 
 impl SignedMessage {
     /// What the signature and the proof cover.
-    pub fn form<'a>(&'a self, room: &'a RoomId) -> SigningForm<'a> {
+    pub fn form(&self) -> SigningForm<'_> {
         SigningForm {
             kind: self.kind.name(),
-            room: Some(room),
+            room: Some(&self.room),
             recipient: self.recipient.as_ref(),
             payload: &self.payload,
         }
@@ -82,16 +82,27 @@ impl SignedMessage {
 }
 
 /// A message under Olm. Each subscription has an Olm session of its own, named by its stream.
+/// Which room that is in, both sides know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OlmCarrier {
     /// Who can read it.
     pub recipient: DeviceId,
     /// The stream whose handover it is about.
-    pub stream: StreamRef,
+    pub stream: StreamId,
+    /// Whether the stream is the sender's; else it is the recipient's.
+    pub from_publisher: bool,
     /// 0 for a pre-key message, 1 for a normal one.
     pub message_type: u8,
     /// The Olm message.
     pub ciphertext: Vec<u8>,
+}
+
+impl OlmCarrier {
+    /// The stream, in a message by `sender`.
+    pub fn stream_ref(&self, sender: DeviceId) -> StreamRef {
+        let publisher = if self.from_publisher { sender } else { self.recipient };
+        StreamRef { publisher, stream: self.stream }
+    }
 }
 
 impl Envelope {
@@ -139,18 +150,15 @@ mod tests {
     fn envelope() -> Envelope {
         Envelope {
             sender: DeviceId::from_bytes([1; 32]),
-            room: RoomId::from_bytes([2; 32]),
             carrier: Carrier::Megolm { stream: StreamId::from_bytes([3; 16]), message: vec![4, 5] },
         }
     }
 
     #[test]
     fn the_wire_form_is_exactly_this() {
-        let mut expected = vec![1, 32];
+        let mut expected = vec![1];
         expected.extend([1; 32]);
-        expected.push(32);
-        expected.extend([2; 32]);
-        expected.extend([2, 16]);
+        expected.push(2);
         expected.extend([3; 16]);
         expected.extend([2, 4, 5]);
         assert_eq!(envelope().encode().unwrap(), expected);

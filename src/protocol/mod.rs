@@ -12,16 +12,23 @@
 //!     |  ── Unsubscribe (signed) ─────────────────────────▶ |  a new generation follows
 //! ```
 //!
-//! An [`Envelope`] is binary; the message inside is JSON. Unknown fields are ignored, unknown
-//! versions and kinds are refused. All of it tolerates loss, repetition and reordering.
+//! An [`Envelope`] is binary, a signed message inside is JSON, and what Olm encrypts is binary
+//! too, since a handover to each of thousands of holders must be small. Unknown fields are ignored,
+//! unknown versions and kinds are refused. All of it tolerates loss, repetition and reordering.
 
 mod envelope;
 mod messages;
+mod olm;
+mod public_key;
 pub mod service;
 
 pub use envelope::{Carrier, Envelope, EnvelopeError, MAX_ENVELOPE, OlmCarrier, SignedMessage};
 pub use messages::{
-    Answers, Beacon, Kind, MessageId, OlmMessage, OlmPlaintext, PublicKey, Renew, Renewed,
-    StreamEnd, StreamKey, StreamKeyAck, StreamKeyRequest, StreamKeyWithheld, StreamOffer,
-    Subscribe, TrackOffer, Unsubscribe, WithheldCode,
+    Answers, Beacon, Kind, StreamEnd, StreamKeyWithheld, StreamOffer, Subscribe, TrackOffer,
+    Unsubscribe, WithheldCode,
 };
+pub use olm::{
+    MAX_OLM_PLAINTEXT, MessageId, OfferHash, OlmMessage, OlmPlaintext, Place, Renew, Renewed,
+    SESSION_KEY_LENGTH, StreamKey, StreamKeyAck, StreamKeyRequest,
+};
+pub use public_key::PublicKey;

@@ -8,13 +8,13 @@
 
 use std::{
     collections::VecDeque,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::assembler::{AssembledFrame, Assembler, MediaPacket};
 use crate::{
+    clock,
     media::{FrameDecryptor, HoldQueue},
-    primitives::Timestamp,
     sframe::DecryptError,
 };
 
@@ -64,7 +64,6 @@ pub struct ReceiverStats {
 pub(super) struct Intake {
     assembler: Assembler,
     decryptor: FrameDecryptor,
-    clock: Clock,
     /// By their RTP timestamps.
     held: HoldQueue<u32>,
     retry_at: Instant,
@@ -80,11 +79,10 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(decryptor: FrameDecryptor, now: Instant, wall: SystemTime) -> Self {
+    pub(super) fn new(decryptor: FrameDecryptor, now: Instant) -> Self {
         Self {
             assembler: Assembler::new(decryptor.codec()),
             decryptor,
-            clock: Clock { start: now, wall: wall.into() },
             held: HoldQueue::new(),
             retry_at: now,
             lost: false,
@@ -156,7 +154,7 @@ impl Intake {
         if !self.held.is_empty() {
             self.open_held(now);
         }
-        let at = self.clock.at(now);
+        let at = clock::at(now);
         match self.decryptor.decrypt_into(&frame.data, at, &mut self.plain) {
             Ok(()) => {
                 // The held ones were just tried, and the assembler gave them out before this one:
@@ -188,7 +186,7 @@ impl Intake {
     /// Opens held frames from the oldest on, as far as their keys are here.
     fn open_held(&mut self, now: Instant) {
         self.retry_at = now + RETRY;
-        let at = self.clock.at(now);
+        let at = clock::at(now);
         let mut key_frame = None;
         while let Some((rtp_timestamp, opened)) =
             self.held.open_next(&mut self.decryptor, at, &mut self.plain)
@@ -247,19 +245,6 @@ impl Intake {
 
     fn want_key_frame(&mut self) {
         self.key_frame_wanted = self.decryptor.codec().is_video();
-    }
-}
-
-/// Wall time that no step of the wall clock moves: read once, advanced by the monotonic clock.
-#[derive(Debug)]
-struct Clock {
-    start: Instant,
-    wall: Timestamp,
-}
-
-impl Clock {
-    fn at(&self, now: Instant) -> Timestamp {
-        self.wall + now.saturating_duration_since(self.start)
     }
 }
 

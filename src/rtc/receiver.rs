@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -101,7 +101,7 @@ struct Receive {
 impl Receive {
     async fn run(self, track: &dyn TrackRemote) {
         let Self { decryptor, frames, shared } = self;
-        let mut intake = Intake::new(decryptor, Instant::now(), SystemTime::now());
+        let mut intake = Intake::new(decryptor, Instant::now());
         // Of a track's SSRCs only the first is media here: there is neither simulcast nor RTX.
         let mut ssrc = None;
         loop {

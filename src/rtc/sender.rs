@@ -17,7 +17,7 @@ use webrtc::{
 };
 
 use super::{engine, key_frame_requests::asks_for_key_frame, packetizer::Packetizer};
-use crate::{media::FrameEncryptor, primitives::Codec, sframe::EncryptError};
+use crate::{clock, media::FrameEncryptor, primitives::Codec, sframe::EncryptError};
 
 /// Why a frame was not sent, or a track not added.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +126,9 @@ impl EncryptedSender {
             Some(packetizer) => packetizer,
             none => none.insert(self.route.resolve(self.encryptor.codec()).await?),
         };
+        if self.encryptor.is_overdue(clock::now()) {
+            return Err(EncryptError::Paused.into());
+        }
         let encrypted = self.encryptor.encrypt_into(frame, &mut self.wire);
         // Nobody knows when the next frame comes, and beside sending one this costs nothing.
         self.encryptor.release();

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Event, Output, Recipient};
 use crate::{
     device::{Identity, Pairwise},
-    primitives::{DeviceId, RoomKeys, SigningForm, StreamRef, Timestamp},
+    primitives::{DeviceId, RoomKeys, SigningForm, Timestamp},
     protocol::{Carrier, Envelope, Kind, OlmMessage, SignedMessage},
 };
 
@@ -35,13 +35,14 @@ impl Effects<'_> {
     }
 
     /// Sends an envelope; one that is too large to send is a defect of the caller's limits and
-    /// is dropped like a lost one.
-    pub(crate) fn send(&mut self, to: Recipient, envelope: &Envelope) -> Vec<u8> {
-        let bytes = envelope.encode().unwrap_or_default();
-        if !bytes.is_empty() {
-            self.outputs.push_back(Output::Send { to, bytes: bytes.clone() });
+    /// is dropped like a lost one. Returns its bytes.
+    pub(crate) fn send(&mut self, to: Recipient, envelope: &Envelope) -> &[u8] {
+        let Ok(bytes) = envelope.encode() else { return &[] };
+        self.outputs.push_back(Output::Send { to, bytes });
+        match self.outputs.back() {
+            Some(Output::Send { bytes, .. }) => bytes,
+            _ => &[],
         }
-        bytes
     }
 
     /// Signs a message, with the proof of having the room's invite, and sends it.
@@ -51,7 +52,7 @@ impl Effects<'_> {
         keys: &RoomKeys,
         kind: Kind,
         message: &impl Serialize,
-    ) -> Vec<u8> {
+    ) -> &[u8] {
         let recipient = match to {
             Recipient::Device(device) => Some(device),
             _ => None,
@@ -61,20 +62,14 @@ impl Effects<'_> {
     }
 
     /// Encrypts a message to one device and sends it.
-    pub(crate) fn send_olm(
-        &mut self,
-        olm: &mut Pairwise,
-        keys: &RoomKeys,
-        stream: StreamRef,
-        message: OlmMessage,
-    ) -> Vec<u8> {
-        match olm.seal(self.identity, keys.room(), stream, message) {
+    pub(crate) fn send_olm(&mut self, olm: &mut Pairwise, message: OlmMessage) -> &[u8] {
+        match olm.seal(message) {
             Ok(envelope) => {
                 let to = Recipient::Device(olm.peer());
                 self.send(to, &envelope)
             }
             // A session that cannot encrypt is broken; the subscriber's next `Subscribe` mends it.
-            Err(_) => Vec::new(),
+            Err(_) => &[],
         }
     }
 }
@@ -98,6 +93,6 @@ pub(super) fn signed(
     };
     let signature = identity.signer().sign(form);
     let proof = keys.admission_proof(&sender, &form.to_bytes());
-    let message = SignedMessage { kind, recipient, payload, signature, proof };
-    Envelope { sender, room, carrier: Carrier::Signed(message) }
+    let message = SignedMessage { kind, room, recipient, payload, signature, proof };
+    Envelope { sender, carrier: Carrier::Signed(message) }
 }

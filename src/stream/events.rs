@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::{
     primitives::{DeviceId, Position, RoomId, StreamId, StreamRef, Timestamp},
-    protocol::{StreamOffer, WithheldCode},
+    protocol::{OfferHash, StreamOffer, WithheldCode},
 };
 
 /// What an endpoint wants done.
@@ -45,6 +45,8 @@ pub struct Offer {
     pub content: StreamOffer,
     /// The message itself, to subscribe with.
     pub bytes: Vec<u8>,
+    /// Names exactly this offer; the stream's key says the same.
+    pub hash: OfferHash,
 }
 
 impl fmt::Debug for Offer {
@@ -179,6 +181,19 @@ pub enum Event {
         /// The stream.
         stream: StreamRef,
     },
+    /// The publisher has not answered our `Subscribe` for 5 s: it is gone, or whoever carries
+    /// the messages withholds them. The subscription goes on asking.
+    Unanswered {
+        /// The stream.
+        stream: StreamRef,
+    },
+    /// Frames of a subscribed stream have come for 2 s whose key has not: the publisher cannot be
+    /// reached, whoever carries the messages withholds them, or the frames are forged. The
+    /// subscription goes on asking.
+    KeyMissing {
+        /// The stream.
+        stream: StreamRef,
+    },
     /// A stalled subscription is live again.
     Resumed {
         /// The stream.
@@ -222,6 +237,8 @@ pub enum LeaveReason {
     Unsubscribed,
     /// We removed it.
     Kicked,
+    /// It asked anew, and our application refused it.
+    Refused,
     /// It vanished and did not come back within 5 s.
     Gone,
     /// It did not renew its lease for 60 s.
@@ -233,6 +250,7 @@ impl fmt::Display for LeaveReason {
         f.write_str(match self {
             Self::Unsubscribed => "unsubscribed",
             Self::Kicked => "kicked",
+            Self::Refused => "refused",
             Self::Gone => "vanished",
             Self::LeaseExpired => "lease expired",
         })
@@ -268,6 +286,46 @@ pub struct SubscriptionState {
     pub position: Option<Position>,
     /// Frames opened so far, over all tracks.
     pub opened: u64,
+    /// Whether it can be watched, and if not, why.
+    pub status: SubscriptionStatus,
+}
+
+/// Whether a subscribed stream can be watched, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionStatus {
+    /// The publisher was asked and has not answered yet.
+    Asking,
+    /// The same for more than 5 s: it is gone, or somebody withholds our messages or its own.
+    Unanswered,
+    /// The publisher gives no key now. It will be asked again.
+    Deferred(WithheldCode),
+    /// Its key is here.
+    Live,
+    /// Frames have come for 2 s whose key has not.
+    KeyMissing,
+    /// The publisher has not confirmed for 60 s that we belong: nothing is decrypted until it
+    /// does.
+    Stalled,
+    /// It is over; if the publisher said why, with its reason.
+    Closed(Option<WithheldCode>),
+}
+
+impl fmt::Display for SubscriptionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asking => f.write_str("asking the publisher"),
+            Self::Unanswered => {
+                f.write_str("the publisher does not answer, or its answers do not get here")
+            }
+            Self::Deferred(code) => write!(f, "{code}; asking again"),
+            Self::Live => f.write_str("live"),
+            Self::KeyMissing => f.write_str("frames come, but not their key"),
+            Self::Stalled => f.write_str("the publisher has not confirmed for 60 s that we belong"),
+            Self::Closed(Some(code)) => write!(f, "over: {code}"),
+            Self::Closed(None) => f.write_str("over"),
+        }
+    }
 }
 
 /// One holder of a stream, as its publisher sees it.
@@ -277,6 +335,7 @@ pub struct HolderState {
     pub device: DeviceId,
     /// What it says of itself. Not verified.
     pub claim: String,
-    /// The position it confirmed to hold, if it has.
+    /// The position it confirmed to hold, of the generation in use. If it stays `None`, the
+    /// device is gone, or whoever carries the messages withholds them.
     pub confirmed: Option<Position>,
 }

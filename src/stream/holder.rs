@@ -1,31 +1,35 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Effects, Event, sessions::OutboundSession};
+use super::{
+    Effects, Event,
+    rate::{Quota, RateLimit},
+    retries::Retry,
+    sessions::OutboundSession,
+};
 use crate::{
-    device::Pairwise,
-    primitives::{DeviceId, Position, RoomKeys, StreamRef, Timestamp},
-    protocol::{Answers, MessageId, OlmMessage, PublicKey, StreamKey, StreamOffer},
+    device::{Pairwise, PairwiseError},
+    primitives::{DeviceId, Position, StreamId, Timestamp},
+    protocol::{Answers, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, StreamKey},
     sframe::CipherSuite,
 };
 
-/// Waits between sends of a key that is not acked; the last one repeats.
-const RETRIES_MS: [u64; 5] = [500, 1000, 2000, 4000, 8000];
 /// A holder that does not renew for this long is removed.
-pub(super) const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(60);
 /// A vanished holder is removed after this long.
-pub(super) const GONE_GRACE: Duration = Duration::from_secs(5);
-/// Answers to key requests: one in this time …
-const PULL_INTERVAL: Duration = Duration::from_secs(2);
-/// … after a burst of this many.
-const PULL_BURST: u32 = 3;
+const GONE_GRACE: Duration = Duration::from_secs(5);
+/// Answers to key requests of one device.
+const PULLS: Quota = Quota { interval: Duration::from_secs(2), burst: 3 };
+/// The same `Subscribe` again, and its answer.
+const REPEATS: Quota = Quota { interval: Duration::from_millis(500), burst: 4 };
+/// An unanswered key of a holder that turns out to be there was lost so often, and is sent anew.
+const LOST_AFTER: usize = 3;
 
 /// The handover of one generation's key to one holder.
 #[derive(Debug)]
 struct Delivery {
     share: MessageId,
     position: Position,
-    attempts: usize,
-    next: Timestamp,
+    retry: Retry,
     /// Whether it was accepted, once the holder has said so.
     accepted: Option<bool>,
 }
@@ -35,12 +39,17 @@ struct Delivery {
 pub(super) struct Holder {
     pub(super) device: DeviceId,
     pub(super) claim: String,
-    pub(super) olm: Pairwise,
     /// The one-time key of the `Subscribe` by which it came.
     pub(super) one_time_key: PublicKey,
+    // Boxed, since holders move in their roster.
+    olm: Box<Pairwise>,
     /// What that `Subscribe` was answered with: the same question gets the same bytes.
     answer: Vec<u8>,
+    repeats: RateLimit,
+    pulls: RateLimit,
     lease_until: Timestamp,
+    /// The ticket that prolongs the lease next; 0 for the first time.
+    ticket: MessageId,
     gone_since: Option<Timestamp>,
     /// Whether our application was told of it: with the first key, whatever brings that.
     announced: bool,
@@ -48,8 +57,6 @@ pub(super) struct Holder {
     exposed_to_pending: bool,
     current: Option<Delivery>,
     pending: Option<Delivery>,
-    pulls: u32,
-    last_pull: Timestamp,
 }
 
 /// Which generation a key belongs to.
@@ -60,11 +67,11 @@ pub(super) enum Which {
 }
 
 /// What every handover of a stream has in common.
-pub(super) struct Handover<'a> {
-    pub(super) keys: &'a RoomKeys,
-    pub(super) stream: StreamRef,
+#[derive(Clone, Copy)]
+pub(super) struct Handover {
+    pub(super) stream: StreamId,
     pub(super) suite: CipherSuite,
-    pub(super) offer: &'a StreamOffer,
+    pub(super) offer: OfferHash,
 }
 
 impl Holder {
@@ -78,26 +85,28 @@ impl Holder {
         Self {
             device,
             claim,
-            olm,
             one_time_key,
+            olm: Box::new(olm),
             answer: Vec::new(),
+            repeats: RateLimit::default(),
+            pulls: RateLimit::default(),
             lease_until: now + LEASE,
+            ticket: 0,
             gone_since: None,
             announced: false,
             exposed: false,
             exposed_to_pending: false,
             current: None,
             pending: None,
-            pulls: 0,
-            last_pull: now,
         }
     }
 
     /// Takes over what an earlier subscription of the same device was sent: it can still read with
     /// it, so its leaving must count. The delivery is not repeated, the new one replaces it.
-    pub(super) fn remember_exposure(&mut self, before: Self) {
+    pub(super) fn follows(&mut self, before: &Self) {
         self.exposed = before.exposed;
         self.exposed_to_pending = before.exposed_to_pending;
+        self.pulls = before.pulls;
     }
 
     /// Whether any key was sent to it, acked or not. Only then does its leaving need a rotation.
@@ -110,12 +119,14 @@ impl Holder {
         self.exposed_to_pending
     }
 
-    pub(super) fn is_waiting_for_pending(&self) -> bool {
-        self.pending.is_none()
+    /// Whether it came after the last step, and waits for the next one.
+    pub(super) fn is_newcomer(&self) -> bool {
+        self.current.is_none()
     }
 
-    pub(super) fn is_waiting_for_first_key(&self) -> bool {
-        self.current.is_none()
+    /// Whether the generation that is not in use yet is not even owed to it.
+    pub(super) fn lacks_pending(&self) -> bool {
+        self.pending.is_none()
     }
 
     /// The position it confirmed, of the generation in use.
@@ -126,6 +137,13 @@ impl Holder {
     /// Whether it need not be waited for: it has the pending key, or refuses to have it.
     pub(super) fn has_answered_pending(&self) -> bool {
         self.pending.as_ref().is_some_and(|delivery| delivery.accepted.is_some())
+    }
+
+    /// A key is to be handed to it, from now on.
+    pub(super) fn owe(&mut self, fx: &mut Effects<'_>, which: Which) {
+        let (share, retry) = (fx.random_id(), Retry::now(fx.now));
+        let position = Position::default();
+        *self.delivery(which) = Some(Delivery { share, position, retry, accepted: None });
     }
 
     /// The pending generation came into use.
@@ -142,54 +160,48 @@ impl Holder {
         self.pending = None;
     }
 
-    pub(super) fn answer(&self) -> &[u8] {
-        &self.answer
+    /// What its `Subscribe` was answered with, for the same question again.
+    pub(super) fn repeat_answer(&mut self, now: Timestamp) -> Option<Vec<u8>> {
+        let is_asked_for = !self.answer.is_empty() && self.repeats.take(REPEATS, now).is_ok();
+        is_asked_for.then(|| self.answer.clone())
     }
 
     /// Sends `session` at the step it is at now.
     pub(super) fn hand_over(
         &mut self,
         fx: &mut Effects<'_>,
-        handover: &Handover<'_>,
+        handover: Handover,
         session: &OutboundSession,
         which: Which,
         answers: Option<Answers>,
     ) {
+        if self.delivery(which).is_none() {
+            self.owe(fx, which);
+        }
+        let (position, Handover { stream, suite, offer }) = (session.position(), handover);
+        let Some(delivery) = self.delivery(which) else { return };
+        delivery.position = position;
+        delivery.retry.sent(fx);
+        let share = delivery.share;
         self.exposed = true;
         self.exposed_to_pending |= which == Which::Pending;
-        let position = session.position();
-        let share = match self.delivery(which) {
-            Some(delivery) => delivery.share,
-            None => fx.random_id(),
-        };
-        let now = fx.now;
-        let delivery = self.delivery(which).get_or_insert(Delivery {
-            share,
-            position,
-            attempts: 0,
-            next: now,
-            accepted: None,
-        });
-        let wait = RETRIES_MS[delivery.attempts.min(RETRIES_MS.len() - 1)];
-        delivery.attempts += 1;
-        delivery.next = now + fx.jitter(Duration::from_millis(wait));
-        let message = OlmMessage::StreamKey(Box::new(StreamKey {
-            share,
-            stream: handover.stream.stream,
-            position,
-            session_key: session.session_key(),
-            suite: handover.suite,
-            offer: handover.offer.clone(),
-            answers: answers.unwrap_or(Answers::OneTimeKey(self.one_time_key)),
-        }));
-        let sent = fx.send_olm(&mut self.olm, handover.keys, handover.stream, message);
+        let sent = fx.send_olm(
+            &mut self.olm,
+            OlmMessage::StreamKey(StreamKey {
+                share,
+                position,
+                session_key: Arc::clone(session.session_key()),
+                suite,
+                offer,
+                answers: answers.unwrap_or(Answers::OneTimeKey(self.one_time_key)),
+            }),
+        );
         if self.answer.is_empty() {
-            self.answer = sent;
+            self.answer = sent.to_vec();
         }
         if !self.announced {
             self.announced = true;
-            let (stream, device) = (handover.stream.stream, self.device);
-            let claim = self.claim.clone();
+            let (device, claim) = (self.device, self.claim.clone());
             fx.event(Event::HolderJoined { stream, device, claim, position });
         }
     }
@@ -199,6 +211,39 @@ impl Holder {
             Which::Current => &mut self.current,
             Which::Pending => &mut self.pending,
         }
+    }
+
+    /// What is owed to it now. A newcomer gets the next generation's key together with its first
+    /// one, of its own step, and not before: what it is announced with is the first it can read.
+    fn owed(&self, which: Which) -> Option<&Delivery> {
+        let delivery = match which {
+            Which::Current => self.current.as_ref(),
+            Which::Pending => self.pending.as_ref().filter(|_| !self.is_newcomer()),
+        };
+        delivery.filter(|delivery| delivery.accepted.is_none())
+    }
+
+    fn unanswered(&mut self) -> impl Iterator<Item = &mut Delivery> {
+        [&mut self.current, &mut self.pending]
+            .into_iter()
+            .flatten()
+            .filter(|delivery| delivery.accepted.is_none())
+    }
+
+    /// Sends it something that is no key.
+    pub(super) fn tell(&mut self, fx: &mut Effects<'_>, message: OlmMessage) {
+        fx.send_olm(&mut self.olm, message);
+    }
+
+    /// Reads a message of it.
+    pub(super) fn read(
+        &mut self,
+        carrier: &OlmCarrier,
+        now: Timestamp,
+    ) -> Result<OlmMessage, PairwiseError> {
+        let message = self.olm.open(carrier)?;
+        self.is_there(now);
+        Ok(message)
     }
 
     /// An ack arrived. Returns the position it confirms, if that is news. A holder that refuses
@@ -213,24 +258,41 @@ impl Holder {
         accepted.then_some(delivery.position)
     }
 
-    /// When the unacked key of this generation must be sent again.
-    pub(super) fn retry_at(&self, which: Which) -> Option<Timestamp> {
-        match which {
-            Which::Current => &self.current,
-            Which::Pending => &self.pending,
-        }
-        .as_ref()
-        .filter(|delivery| delivery.accepted.is_none())
-        .map(|delivery| delivery.next)
+    /// Whether the key of this generation must be sent now.
+    pub(super) fn is_due(&self, which: Which, now: Timestamp) -> bool {
+        self.owed(which).is_some_and(|delivery| delivery.retry.is_due(now))
     }
 
-    /// It is there: an authentic message came from it.
-    pub(super) fn seen(&mut self) {
+    /// When something must be done about it.
+    pub(super) fn poll_timeout(&self) -> Timestamp {
+        [Which::Current, Which::Pending]
+            .into_iter()
+            .filter_map(|which| self.owed(which))
+            .map(|delivery| delivery.retry.at())
+            .fold(self.expires().0, Timestamp::min)
+    }
+
+    /// It is there: an authentic message came from it, or whoever carries them says so.
+    pub(super) fn is_there(&mut self, now: Timestamp) {
         self.gone_since = None;
+        self.retry_soon(now);
     }
 
-    pub(super) fn renewed(&mut self, now: Timestamp) {
-        self.lease_until = now + LEASE;
+    /// What was sent to it may have been lost.
+    pub(super) fn retry_soon(&mut self, now: Timestamp) {
+        self.unanswered()
+            .filter(|delivery| delivery.retry.attempts() >= LOST_AFTER)
+            .for_each(|delivery| delivery.retry.restart(now));
+    }
+
+    /// Prolongs the lease, if it has the right ticket. Returns the one for the next time: `new`,
+    /// or the same again if its last answer was lost.
+    pub(super) fn renew(&mut self, ticket: MessageId, new: MessageId, now: Timestamp) -> MessageId {
+        if ticket == self.ticket {
+            self.lease_until = now + LEASE;
+            self.ticket = new;
+        }
+        self.ticket
     }
 
     pub(super) fn gone(&mut self, now: Timestamp) {
@@ -245,15 +307,11 @@ impl Holder {
         }
     }
 
-    /// Whether a key request may be answered now.
-    pub(super) fn take_pull(&mut self, now: Timestamp) -> bool {
-        let regained = now.since(self.last_pull).as_millis() / PULL_INTERVAL.as_millis();
-        if regained > 0 {
-            self.pulls = self.pulls.saturating_sub(u32::try_from(regained).unwrap_or(u32::MAX));
-            self.last_pull = now;
-        }
-        let allowed = self.pulls < PULL_BURST;
-        self.pulls += u32::from(allowed);
-        allowed
+    /// Takes one answer to a key request.
+    ///
+    /// # Errors
+    /// How long to wait for the next.
+    pub(super) fn take_pull(&mut self, now: Timestamp) -> Result<(), Duration> {
+        self.pulls.take(PULLS, now)
     }
 }

@@ -17,15 +17,19 @@ mod events;
 mod hoard;
 mod holder;
 mod publication;
+mod rate;
+mod retries;
+mod roster;
 mod rotation;
 mod sessions;
 mod subscription;
+mod visitors;
 
 pub use admission::Admission;
 pub(crate) use effects::Effects;
 pub use events::{
     Ended, Event, HolderState, LeaveReason, Offer, Output, Recipient, Refusal, RotationCause,
-    SubscriptionState,
+    SubscriptionState, SubscriptionStatus,
 };
 pub use hoard::Hoard;
 pub(crate) use publication::{Publication, PublicationConfig};

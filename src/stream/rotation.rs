@@ -9,6 +9,9 @@ const GATHER: Duration = Duration::from_millis(250);
 const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
 /// The same for a removal.
 const KICK_DEADLINE: Duration = Duration::from_secs(1);
+/// The encryptors switch this long before the deadline at the latest, so that a timer which is a
+/// little late does not make them stop.
+const SWITCH_LEAD: Duration = Duration::from_millis(50);
 /// A voided session is minted again this long before the deadline: late enough to take in most
 /// of those who leave until then, early enough for a round trip to those who stay.
 const REMINT_LEAD: Duration = Duration::from_millis(300);
@@ -88,16 +91,25 @@ impl Rotation {
 
     /// Whether a session must be made now.
     pub(super) fn mint_due(&self, now: Timestamp) -> bool {
-        self.minted.is_none() && (self.mint_at <= now || self.deadline <= now)
+        self.minted.is_none() && (self.mint_at <= now || self.switch_due(now))
     }
 
     /// Whether the encryptors must switch now, acked or not.
-    pub(super) fn deadline_passed(&self, now: Timestamp) -> bool {
-        self.deadline <= now
+    pub(super) fn switch_due(&self, now: Timestamp) -> bool {
+        self.switch_at() <= now
+    }
+
+    fn switch_at(&self) -> Timestamp {
+        self.deadline - SWITCH_LEAD
+    }
+
+    /// After when nothing may be encrypted with the key of before, since somebody left who has it.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        (self.cause != RotationCause::Periodic).then_some(self.deadline)
     }
 
     pub(super) fn poll_timeout(&self) -> Timestamp {
-        if self.minted.is_none() { self.mint_at.min(self.deadline) } else { self.deadline }
+        if self.minted.is_none() { self.mint_at.min(self.switch_at()) } else { self.switch_at() }
     }
 
     /// The rotation that must follow this one at once, if somebody left too late for it.
@@ -133,29 +145,29 @@ mod tests {
         let mut rotation = Rotation::new(RotationCause::Leave, at(0), at(0));
         assert!(!rotation.mint_due(at(249)));
         let mut mints = 0;
-        for ms in (0..2000).step_by(50) {
+        for ms in (0..1950).step_by(50) {
             rotation.leave(RotationCause::Leave, rotation.minted.is_some(), at(ms));
             if rotation.mint_due(at(ms)) {
                 rotation.minted = Some(session());
                 mints += 1;
             }
-            assert!(!rotation.deadline_passed(at(ms)));
+            assert!(!rotation.switch_due(at(ms)));
         }
-        assert!(rotation.deadline_passed(at(2000)));
+        assert!(rotation.switch_due(at(1950)));
         assert_eq!(mints, 2);
         // Those who left after the second mint are the first of the next batch.
-        let next = rotation.next(at(2000)).unwrap();
-        assert!(next.since < at(2000) && next.deadline <= at(4000));
+        let next = rotation.next(at(1950)).unwrap();
+        assert!(next.since < at(1950) && next.deadline <= at(3950));
     }
 
     #[test]
     fn a_kick_gathers_nothing_and_pulls_the_deadline_in() {
         let rotation = Rotation::new(RotationCause::Kick, at(0), at(0));
-        assert!(rotation.mint_due(at(0)) && rotation.deadline_passed(at(1000)));
+        assert!(rotation.mint_due(at(0)) && rotation.switch_due(at(1000)));
 
         let mut rotation = Rotation::new(RotationCause::Leave, at(0), at(0));
         rotation.leave(RotationCause::Kick, false, at(100));
-        assert!(rotation.mint_due(at(100)) && rotation.deadline_passed(at(1100)));
+        assert!(rotation.mint_due(at(100)) && rotation.switch_due(at(1100)));
     }
 
     #[test]

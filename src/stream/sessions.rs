@@ -11,21 +11,24 @@ use zeroize::Zeroizing;
 use super::base_key::{RatchetSecret, Scope};
 use crate::{
     media::GenerationKeys,
-    primitives::{Generation, Position, Step, TrackId},
-    protocol::Beacon,
+    primitives::{Generation, Position, Secret, Step, TrackId},
+    protocol::{Beacon, SESSION_KEY_LENGTH},
     sframe::BaseKey,
 };
 
 /// The publisher's Megolm session of one generation.
 pub(super) struct OutboundSession {
     session: GroupSession,
+    /// The session at its current index. Making it signs it, and all holders get the same.
+    key: Arc<Secret<SESSION_KEY_LENGTH>>,
     generation: Generation,
     scope: Scope,
 }
 
 impl OutboundSession {
     pub(super) fn new(generation: Generation, scope: Scope) -> Self {
-        Self { session: GroupSession::new(SessionConfig::default()), generation, scope }
+        let session = GroupSession::new(SessionConfig::default());
+        Self { key: session_key(&session), session, generation, scope }
     }
 
     pub(super) fn position(&self) -> Position {
@@ -41,22 +44,29 @@ impl OutboundSession {
         let stream = self.scope.stream.stream;
         let beacon = Beacon { stream, generation: self.generation, step };
         let plaintext = serde_json::to_vec(&beacon).ok()?;
-        Some(self.session.encrypt(plaintext).to_bytes())
+        let message = self.session.encrypt(plaintext).to_bytes();
+        self.key = session_key(&self.session);
+        Some(message)
     }
 
     /// The session at its current index, to hand over.
-    pub(super) fn session_key(&self) -> SessionKey {
-        self.session.session_key()
+    pub(super) fn session_key(&self) -> &Arc<Secret<SESSION_KEY_LENGTH>> {
+        &self.key
     }
 
     /// The base keys of the current step, for each of these tracks.
     pub(super) fn base_keys(&self, tracks: impl Iterator<Item = TrackId>) -> Vec<BaseKey> {
-        let exported = Zeroizing::new(self.session.session_key().to_bytes());
         let position = self.position();
-        RatchetSecret::from_exported(&exported).map_or_else(Vec::new, |secret| {
+        RatchetSecret::from_exported(self.key.expose()).map_or_else(Vec::new, |secret| {
             tracks.map(|track| secret.base_key(&self.scope, position, track)).collect()
         })
     }
+}
+
+fn session_key(session: &GroupSession) -> Arc<Secret<SESSION_KEY_LENGTH>> {
+    let bytes = Zeroizing::new(session.session_key().to_bytes());
+    // The length is that of vodozemac's only version; a key of another one could not be read.
+    Arc::new(Secret::fill(|key| key.copy_from_slice(&bytes[..SESSION_KEY_LENGTH])))
 }
 
 impl fmt::Debug for OutboundSession {
@@ -77,11 +87,12 @@ pub(super) struct InboundSession {
 }
 
 impl InboundSession {
-    /// From a session key, whose signature was checked when it was decoded. An exported key, which
-    /// carries none, cannot get here.
-    pub(super) fn new(key: &SessionKey, generation: Generation, scope: Scope) -> Self {
-        let session = InboundGroupSession::new(key, SessionConfig::default());
-        Self { session: Arc::new(Mutex::new(session)), generation, scope }
+    /// From a session key, unless its signature is wrong. An exported key, which carries none,
+    /// cannot get here.
+    pub(super) fn new(key: &[u8], generation: Generation, scope: Scope) -> Option<Self> {
+        let key = SessionKey::from_bytes(key).ok()?;
+        let session = InboundGroupSession::new(&key, SessionConfig::default());
+        Some(Self { session: Arc::new(Mutex::new(session)), generation, scope })
     }
 
     pub(super) fn session_id(&self) -> String {

@@ -2,21 +2,32 @@
 
 use std::time::Duration;
 
-use super::{Effects, Event, Hoard, Offer, Recipient, base_key::Scope, sessions::InboundSession};
+use super::{
+    Effects, Event, Hoard, Offer, Output, Recipient, SubscriptionState, SubscriptionStatus,
+    base_key::Scope, retries::Retry, sessions::InboundSession,
+};
 use crate::{
-    device::{Pairwise, PairwiseError},
+    device::{Between, Pairwise, PairwiseError},
     media::{FrameDecryptor, RingState, SharedKeyRing},
     primitives::{Position, RoomKeys, StreamRef, Timestamp, TrackId},
     protocol::{
-        Answers, Kind, MessageId, OlmCarrier, OlmMessage, PublicKey, Renew, StreamKey,
-        StreamKeyAck, StreamKeyRequest, StreamKeyWithheld, StreamOffer, Subscribe, Unsubscribe,
+        Answers, Kind, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, Renew, Renewed,
+        StreamKey, StreamKeyAck, StreamKeyRequest, StreamKeyWithheld, StreamOffer, Subscribe,
+        Unsubscribe, WithheldCode,
     },
 };
 
-/// Waits between repeats of a `Subscribe` or a key request; the last one repeats.
-const RETRIES_MS: [u64; 5] = [500, 1000, 2000, 4000, 8000];
 /// How long a key may be missing before it is asked for, from when that was noticed.
 const ASK_AFTER: Duration = Duration::from_millis(100);
+/// Unanswered requests after which the subscription begins anew: 4 s. The Olm session may be
+/// broken, or the publisher have removed us without our hearing of it.
+const BEGIN_ANEW_AFTER: usize = 5;
+/// The longest pause after answers that did not help: frames can be forged.
+const MAX_FRUITLESS_PAUSE: Duration = Duration::from_secs(8);
+/// When the user is told that no answer comes, …
+const UNANSWERED_AFTER: Duration = Duration::from_secs(5);
+/// … or that a key does not.
+const MISSING_AFTER: Duration = Duration::from_secs(2);
 /// How often a subscriber says that it is still here.
 const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 /// Without an answer for this long, nothing is rendered.
@@ -34,16 +45,18 @@ pub(crate) struct Subscription {
     keys: RoomKeys,
     stream: StreamRef,
     offer: StreamOffer,
+    offer_hash: OfferHash,
     claim: String,
     ring: SharedKeyRing,
     sessions: Vec<InboundSession>,
     olm: Option<Pairwise>,
     asking: Asking,
-    request: Option<Request>,
-    renew_at: Timestamp,
-    renewal: Option<MessageId>,
+    pull: Pull,
+    lease: Lease,
     /// When the publisher last confirmed that we belong; `None` before the first key.
     confirmed_at: Option<Timestamp>,
+    /// Why it is over, if the publisher said so.
+    closed: Option<WithheldCode>,
     look_at: Timestamp,
     hoard: Option<Hoard>,
 }
@@ -52,22 +65,39 @@ pub(crate) struct Subscription {
 struct Asking {
     one_time_key: PublicKey,
     bytes: Vec<u8>,
-    attempts: usize,
-    /// When it is repeated, or made anew; `None` once it is answered.
-    next: Option<Next>,
+    since: Timestamp,
+    /// Whether the user was told that no answer comes.
+    told: bool,
+    next: Next,
 }
 
 #[derive(Clone, Copy)]
 enum Next {
-    Repeat(Timestamp),
-    Anew(Timestamp),
+    /// It was answered.
+    Nothing,
+    Repeat(Retry),
+    /// The publisher gives no key now, and said why; or no `Subscribe` could be made.
+    Anew(Timestamp, Option<WithheldCode>),
 }
 
-/// A `StreamKeyRequest` that is on its way.
-struct Request {
-    id: MessageId,
-    attempts: usize,
-    next: Timestamp,
+/// Getting a key that is missing.
+#[derive(Default)]
+struct Pull {
+    /// The `StreamKeyRequest` that is on its way.
+    request: Option<(MessageId, Retry)>,
+    /// Answers in a row that brought nothing new, and how long none is asked for therefore.
+    fruitless: u32,
+    pause_until: Timestamp,
+    /// Whether the user was told that the key does not come.
+    told: bool,
+}
+
+/// The proof that we are still here, and that we still belong.
+struct Lease {
+    ticket: MessageId,
+    renew_at: Timestamp,
+    /// The `Renew` that is on its way.
+    renewal: Option<(MessageId, Retry)>,
 }
 
 impl Subscription {
@@ -84,6 +114,7 @@ impl Subscription {
             keys,
             stream: offer.stream,
             offer: offer.content,
+            offer_hash: offer.hash,
             claim,
             ring: SharedKeyRing::default(),
             sessions: Vec::new(),
@@ -91,13 +122,14 @@ impl Subscription {
             asking: Asking {
                 one_time_key: fx.identity.one_time_key()?,
                 bytes: Vec::new(),
-                attempts: 0,
-                next: None,
+                since: fx.now,
+                told: false,
+                next: Next::Nothing,
             },
-            request: None,
-            renew_at: fx.now + RENEW_INTERVAL,
-            renewal: None,
+            pull: Pull::default(),
+            lease: Lease { ticket: 0, renew_at: fx.now + RENEW_INTERVAL, renewal: None },
             confirmed_at: None,
+            closed: None,
             look_at: fx.now,
             hoard,
         };
@@ -118,14 +150,26 @@ impl Subscription {
         Some(FrameDecryptor::new(offered.codec, self.ring.clone(), track))
     }
 
-    /// The newest position the publisher announced; `None` before the first key.
-    pub(crate) fn position(&self) -> Option<Position> {
+    fn position(&self) -> Option<Position> {
         self.ring.lock().head()
     }
 
-    /// Frames opened so far, over all tracks.
-    pub(crate) fn opened(&self) -> u64 {
-        self.ring.lock().opened()
+    /// Where it is, and how it does.
+    pub(crate) fn state(&self) -> SubscriptionState {
+        let (position, opened, state) = {
+            let ring = self.ring.lock();
+            (ring.head(), ring.opened(), ring.state())
+        };
+        let status = match (state, self.asking.next) {
+            (RingState::Closed, _) => SubscriptionStatus::Closed(self.closed),
+            (_, Next::Anew(_, Some(code))) => SubscriptionStatus::Deferred(code),
+            (RingState::Stalled, _) => SubscriptionStatus::Stalled,
+            _ if self.asking.told => SubscriptionStatus::Unanswered,
+            _ if self.confirmed_at.is_none() => SubscriptionStatus::Asking,
+            _ if self.pull.told => SubscriptionStatus::KeyMissing,
+            _ => SubscriptionStatus::Live,
+        };
+        SubscriptionState { position, opened, status }
     }
 
     /// Whether a publisher ever answered with a key.
@@ -156,8 +200,8 @@ impl Subscription {
         self.ring.set_state(RingState::Closed);
         self.sessions.clear();
         self.olm = None;
-        self.asking.next = None;
-        self.request = None;
+        self.asking.next = Next::Nothing;
+        self.pull = Pull::default();
         fx.identity.forget_one_time_key(self.asking.one_time_key);
     }
 
@@ -170,15 +214,19 @@ impl Subscription {
             claim: self.claim.clone(),
         };
         let to = Recipient::Device(self.stream.publisher);
-        self.asking.bytes = fx.send_signed(to, &self.keys, Kind::Subscribe, &subscribe);
-        self.asking.attempts = 1;
-        let wait = fx.jitter(Duration::from_millis(RETRIES_MS[0]));
-        self.asking.next = Some(Next::Repeat(fx.now + wait));
+        self.asking.bytes = fx.send_signed(to, &self.keys, Kind::Subscribe, &subscribe).to_vec();
+        let mut retry = Retry::now(fx.now);
+        retry.sent(fx);
+        self.asking.next = Next::Repeat(retry);
     }
 
     /// A new `Subscribe` with a new one-time key: what mends a broken session as well.
     fn subscribe_anew(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
-        self.asking.next = Some(Next::Anew(fx.now + Duration::from_secs(1)));
+        if matches!(self.asking.next, Next::Nothing) {
+            self.asking.since = fx.now;
+        }
+        self.asking.next = Next::Anew(fx.now + Duration::from_secs(1), None);
+        self.pull.request = None;
         let Some(one_time_key) = fx.identity.one_time_key() else { return };
         fx.identity.forget_one_time_key(self.asking.one_time_key);
         self.asking.one_time_key = one_time_key;
@@ -197,47 +245,55 @@ impl Subscription {
         if self.is_closed() {
             return Err(PairwiseError::Session);
         }
-        let room = self.keys.room();
         let known = match &mut self.olm {
-            Some(olm) => olm.open(fx.identity, room, carrier),
+            Some(olm) => olm.open(carrier),
             None => Err(PairwiseError::Session),
         };
         let message = match known {
             Ok(message) => message,
             // Not of the session we have: the answer to a new `Subscribe` begins another one.
             Err(PairwiseError::Session) => {
-                let (peer, curve) = (self.stream.publisher, self.offer.curve25519);
-                let ours = self.asking.one_time_key;
-                let (olm, message) =
-                    Pairwise::inbound(fx.identity, peer, curve, ours, room, carrier)?;
+                let (us, peer) = (fx.identity.device(), self.stream.publisher);
+                let (room, stream) = (self.keys.room(), self.stream);
+                let between = Between { room, stream, us, peer };
+                let (curve, ours) = (self.offer.curve25519, self.asking.one_time_key);
+                let (olm, message) = Pairwise::inbound(fx.identity, between, curve, ours, carrier)?;
                 self.olm = Some(olm);
+                // The lease begins anew as well.
+                self.lease.ticket = 0;
+                self.lease.renewal = None;
                 message
             }
             Err(error) => return Err(error),
         };
         match message {
             OlmMessage::StreamKey(key) => self.handle_stream_key(fx, &key),
-            OlmMessage::Renewed(renewed) if self.renewal == Some(renewed.nonce) => {
-                self.renewal = None;
-                self.confirm(fx);
-                self.advance(fx, renewed.position);
-            }
-            OlmMessage::Renewed(_) => {}
+            OlmMessage::Renewed(renewed) => self.handle_renewed(fx, &renewed),
             _ => return Err(PairwiseError::Misdirected),
         }
         Ok(())
     }
 
+    fn handle_renewed(&mut self, fx: &mut Effects<'_>, renewed: &Renewed) {
+        let is_answer = self.lease.renewal.is_some_and(|(nonce, _)| nonce == renewed.nonce);
+        if is_answer && renewed.offer == self.offer_hash {
+            self.lease.renewal = None;
+            self.lease.ticket = renewed.ticket;
+            self.lease.renew_at = fx.now + fx.jitter(RENEW_INTERVAL);
+            self.confirm(fx);
+            self.advance(fx, renewed.position);
+        }
+    }
+
     fn handle_stream_key(&mut self, fx: &mut Effects<'_>, key: &StreamKey) {
         let session = self.judge(key);
         let accepted = session.is_some();
+        let before = self.position();
         if let Some(new) = session.flatten() {
-            if let Some(hoard) = &self.hoard {
-                hoard.add(InboundSession::new(
-                    &key.session_key,
-                    key.position.generation,
-                    self.scope(key),
-                ));
+            if let Some(hoard) = &self.hoard
+                && let Some(copy) = self.session(key)
+            {
+                hoard.add(copy);
             }
             self.ring.lock().install(key.position, Box::new(new.clone()), fx.now);
             self.sessions.push(new);
@@ -246,44 +302,56 @@ impl Subscription {
         }
         if accepted {
             self.advance(fx, key.position);
-            self.offer = key.offer.clone();
-            self.asking.next = None;
-            self.request = None;
+            self.asking.next = Next::Nothing;
+            self.asking.told = false;
+            self.pulled(fx, before != self.position());
             self.ring.lock().forget_missing();
             self.confirm(fx);
         }
         let ack = OlmMessage::StreamKeyAck(StreamKeyAck { share: key.share, accepted });
         if let Some(olm) = &mut self.olm {
-            fx.send_olm(olm, &self.keys, self.stream, ack);
+            fx.send_olm(olm, ack);
+        }
+    }
+
+    /// A key came. After answers that did not help it is asked for less and less: the frames that
+    /// made us ask may be forged.
+    fn pulled(&mut self, fx: &Effects<'_>, is_news: bool) {
+        let was_asked_for = self.pull.request.take().is_some();
+        if is_news {
+            self.pull = Pull::default();
+        } else if was_asked_for {
+            let pause = Duration::from_secs(1 << self.pull.fruitless.min(3));
+            self.pull.fruitless += 1;
+            self.pull.pause_until = fx.now + pause.min(MAX_FRUITLESS_PAUSE);
         }
     }
 
     /// Whether a key may be accepted: `None` if not, `Some(None)` if it is one we have already,
-    /// else its session. That it came from the publisher, Olm has established.
+    /// else its session. That it came from the publisher, for us and about this stream, Olm has
+    /// established.
     fn judge(&self, key: &StreamKey) -> Option<Option<InboundSession>> {
         let answered = match key.answers {
             Answers::OneTimeKey(one_time_key) => one_time_key == self.asking.one_time_key,
-            Answers::Request(id) => self.request.as_ref().is_some_and(|request| request.id == id),
+            Answers::Request(id) => self.pull.request.is_some_and(|(asked, _)| asked == id),
         };
-        let of_this_stream = key.stream == self.stream.stream
-            && key.offer.stream == self.stream.stream
-            && key.offer.curve25519 == self.offer.curve25519
-            && key.offer.seq >= self.offer.seq;
-        let session =
-            InboundSession::new(&key.session_key, key.position.generation, self.scope(key));
-        if !answered
-            || !of_this_stream
-            || session.first_index() != u32::from(key.position.step.get())
-        {
+        if !answered || key.offer != self.offer_hash {
             return None;
         }
-        let id = session.session_id();
-        let known = self.sessions.iter().find(|known| known.session_id() == id);
-        if let Some(known) = known {
-            return (known.generation() == key.position.generation).then_some(None);
+        let session = self.session(key)?;
+        if session.first_index() != u32::from(key.position.step.get()) {
+            return None;
         }
-        let newer = |known: &InboundSession| key.position.generation > known.generation();
-        self.sessions.iter().all(newer).then_some(Some(session))
+        let (id, generation) = (session.session_id(), key.position.generation);
+        if let Some(known) = self.sessions.iter().find(|known| known.session_id() == id) {
+            return (known.generation() == generation).then_some(None);
+        }
+        self.ring.lock().accepts(generation).then_some(Some(session))
+    }
+
+    fn session(&self, key: &StreamKey) -> Option<InboundSession> {
+        let bytes = key.session_key.expose();
+        InboundSession::new(bytes, key.position.generation, self.scope(key))
     }
 
     fn scope(&self, key: &StreamKey) -> Scope {
@@ -314,7 +382,11 @@ impl Subscription {
     /// forgetting of old steps with that, so everything that says it counts.
     fn advance(&mut self, fx: &mut Effects<'_>, position: Position) {
         let before = self.position();
-        self.ring.lock().announce(position, fx.now);
+        {
+            let mut ring = self.ring.lock();
+            ring.announce(position, fx.now);
+            ring.note_missing(position);
+        }
         if self.position() != before {
             fx.event(Event::Advanced { stream: self.stream, position });
         }
@@ -323,31 +395,63 @@ impl Subscription {
     /// A signed refusal or removal. One that answers something else, an old one for instance,
     /// says nothing.
     pub(crate) fn handle_withheld(&mut self, fx: &mut Effects<'_>, withheld: &StreamKeyWithheld) {
-        if withheld.answers != Answers::OneTimeKey(self.asking.one_time_key) || self.is_closed() {
+        if self.is_closed() {
             return;
         }
-        let retry_after = withheld.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
-        let retrying = retry_after.is_some();
-        match retry_after {
-            Some(after) => {
-                self.asking.next =
-                    Some(Next::Anew(fx.now + after.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)));
+        let after = withheld
+            .retry_after_ms
+            .map(|ms| Duration::from_millis(ms.into()).clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER));
+        match withheld.answers {
+            Answers::OneTimeKey(key) if key == self.asking.one_time_key => {}
+            Answers::Request(id) => {
+                if let Some((asked, retry)) = &mut self.pull.request
+                    && *asked == id
+                    && let Some(after) = after
+                {
+                    // It is heard: no reason to begin anew.
+                    *retry = Retry::now(fx.now);
+                    retry.wait(after, fx.now);
+                }
+                return;
             }
-            None => self.shut(fx),
+            Answers::OneTimeKey(_) => return,
         }
-        fx.event(Event::Withheld { stream: self.stream, code: withheld.code, retrying });
+        let code = withheld.code;
+        match (after, self.asking.next) {
+            // The same once more: that must not put it off.
+            (Some(_), Next::Anew(..)) => return,
+            (Some(after), _) => self.asking.next = Next::Anew(fx.now + after, Some(code)),
+            (None, _) => {
+                self.closed = Some(code);
+                self.shut(fx);
+            }
+        }
+        self.asking.told = false;
+        fx.event(Event::Withheld { stream: self.stream, code, retrying: after.is_some() });
+    }
+
+    /// The publisher can be reached again: what was sent before was lost.
+    pub(crate) fn retry_soon(&mut self, now: Timestamp) {
+        let asking = match &mut self.asking.next {
+            Next::Repeat(retry) => Some(retry),
+            _ => None,
+        };
+        let request = self.pull.request.as_mut().map(|(_, retry)| retry);
+        let renewal = self.lease.renewal.as_mut().map(|(_, retry)| retry);
+        asking.into_iter().chain(request).chain(renewal).for_each(|retry| retry.restart(now));
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
         if self.is_closed() {
             return None;
         }
-        let asking = self.asking.next.map(|next| match next {
-            Next::Repeat(at) | Next::Anew(at) => at,
-        });
-        let renewing = self.confirmed_at.map(|_| self.renew_at);
+        let asking = match self.asking.next {
+            Next::Nothing => None,
+            Next::Repeat(retry) => Some(retry.at()),
+            Next::Anew(at, _) => Some(at),
+        };
         let ring = self.ring.lock().poll_timeout();
-        Some([asking, renewing, ring].into_iter().flatten().fold(self.look_at, Timestamp::min))
+        Some([asking, ring].into_iter().flatten().fold(self.look_at, Timestamp::min))
     }
 
     pub(crate) fn handle_timeout(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
@@ -357,22 +461,10 @@ impl Subscription {
         self.look_at = fx.now + POLL_INTERVAL;
         self.ring.lock().handle_timeout(fx.now);
         self.drop_expired_sessions();
-        match self.asking.next {
-            Some(Next::Repeat(at)) if at <= fx.now => {
-                let bytes = self.asking.bytes.clone();
-                let to = Recipient::Device(self.stream.publisher);
-                fx.outputs.push_back(super::Output::Send { to, bytes });
-                let wait = RETRIES_MS[self.asking.attempts.min(RETRIES_MS.len() - 1)];
-                self.asking.attempts += 1;
-                let wait = fx.jitter(Duration::from_millis(wait));
-                self.asking.next = Some(Next::Repeat(fx.now + wait));
-            }
-            Some(Next::Anew(at)) if at <= fx.now => self.subscribe_anew(fx, sequence),
-            _ => {}
-        }
+        self.ask_again(fx, sequence);
         let Some(confirmed_at) = self.confirmed_at else { return };
-        self.ask_for_missing_key(fx);
-        if self.renew_at <= fx.now {
+        if !matches!(self.asking.next, Next::Anew(..)) {
+            self.ask_for_missing_key(fx, sequence);
             self.renew(fx);
         }
         if fx.now.since(confirmed_at) >= STALL_AFTER && self.ring.lock().state() == RingState::Live
@@ -380,7 +472,33 @@ impl Subscription {
             self.ring.set_state(RingState::Stalled);
             fx.event(Event::Stalled { stream: self.stream });
             // Perhaps the publisher lost our session, or removed us without our hearing of it.
-            self.subscribe_anew(fx, sequence);
+            if matches!(self.asking.next, Next::Nothing) {
+                self.subscribe_anew(fx, sequence);
+            }
+        }
+    }
+
+    fn ask_again(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
+        match &mut self.asking.next {
+            Next::Repeat(retry) if retry.is_due(fx.now) => {
+                retry.sent(fx);
+                let bytes = self.asking.bytes.clone();
+                let to = Recipient::Device(self.stream.publisher);
+                fx.outputs.push_back(Output::Send { to, bytes });
+            }
+            Next::Anew(at, _) if *at <= fx.now => {
+                // A new question: how long it is not answered counts from now.
+                self.asking.next = Next::Nothing;
+                self.subscribe_anew(fx, sequence);
+            }
+            _ => {}
+        }
+        if matches!(self.asking.next, Next::Repeat(_))
+            && !self.asking.told
+            && fx.now.since(self.asking.since) >= UNANSWERED_AFTER
+        {
+            self.asking.told = true;
+            fx.event(Event::Unanswered { stream: self.stream });
         }
     }
 
@@ -391,36 +509,56 @@ impl Subscription {
     }
 
     fn renew(&mut self, fx: &mut Effects<'_>) {
-        self.renew_at = fx.now + fx.jitter(RENEW_INTERVAL);
-        let nonce = fx.random_id();
-        self.renewal = Some(nonce);
-        if let Some(olm) = &mut self.olm {
-            fx.send_olm(olm, &self.keys, self.stream, OlmMessage::Renew(Renew { nonce }));
+        let (nonce, mut retry) = match self.lease.renewal {
+            Some(renewal) => renewal,
+            None if self.lease.renew_at <= fx.now => (fx.random_id(), Retry::now(fx.now)),
+            None => return,
+        };
+        let Some(olm) = &mut self.olm else { return };
+        if retry.is_due(fx.now) {
+            retry.sent(fx);
+            let renew = Renew { nonce, ticket: self.lease.ticket };
+            fx.send_olm(olm, OlmMessage::Renew(renew));
         }
+        self.lease.renewal = Some((nonce, retry));
     }
 
-    fn ask_for_missing_key(&mut self, fx: &mut Effects<'_>) {
+    fn ask_for_missing_key(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
         let (missing, held) = {
             let mut ring = self.ring.lock();
             (ring.missing(fx.now), ring.head())
         };
-        let Some((key_id, since)) = missing else { return };
+        let Some((key_id, since)) = missing else {
+            self.pull.told = false;
+            return;
+        };
+        if !self.pull.told && fx.now.since(since) >= MISSING_AFTER {
+            self.pull.told = true;
+            fx.event(Event::KeyMissing { stream: self.stream });
+        }
         if fx.now.since(since) < ASK_AFTER {
             self.look_at = self.look_at.min(since + ASK_AFTER);
             return;
         }
-        if self.request.as_ref().is_some_and(|request| request.next > fx.now) {
+        if self.pull.pause_until > fx.now || !matches!(self.asking.next, Next::Nothing) {
             return;
         }
-        let Some(olm) = &mut self.olm else { return };
         // The same id until it is answered, so that an answer which takes its time still counts.
-        let id = self.request.as_ref().map_or_else(|| fx.random_id(), |request| request.id);
-        let attempts = self.request.as_ref().map_or(1, |request| request.attempts + 1);
-        let wait = fx.jitter(Duration::from_millis(RETRIES_MS[attempts.min(RETRIES_MS.len() - 1)]));
-        self.request = Some(Request { id, attempts, next: fx.now + wait });
-        let stream = self.stream.stream;
-        let request = StreamKeyRequest { request: id, stream, held, key_id: key_id.0 };
-        fx.send_olm(olm, &self.keys, self.stream, OlmMessage::StreamKeyRequest(request));
+        let (request, mut retry) = match self.pull.request {
+            Some(asked) => asked,
+            None => (fx.random_id(), Retry::now(fx.now)),
+        };
+        let Some(olm) = &mut self.olm else { return };
+        if !retry.is_due(fx.now) {
+            return;
+        }
+        if retry.attempts() >= BEGIN_ANEW_AFTER {
+            return self.subscribe_anew(fx, sequence);
+        }
+        retry.sent(fx);
+        self.pull.request = Some((request, retry));
+        let request = StreamKeyRequest { request, held, key_id: key_id.0 };
+        fx.send_olm(olm, OlmMessage::StreamKeyRequest(request));
     }
 }
 

@@ -95,8 +95,9 @@ mod forge {
         let signature = identity.signer().sign(form);
         let proof = keys.admission_proof(&sender, &form.to_bytes());
         let recipient = Some(stream.publisher);
-        let message = SignedMessage { kind: Kind::Subscribe, recipient, payload, signature, proof };
-        Envelope { sender, room, carrier: Carrier::Signed(message) }.encode().unwrap()
+        let message =
+            SignedMessage { kind: Kind::Subscribe, room, recipient, payload, signature, proof };
+        Envelope { sender, carrier: Carrier::Signed(message) }.encode().unwrap()
     }
 }
 
@@ -218,7 +219,7 @@ fn after_a_kick_the_kicked_one_and_new_devices_stay_out_and_those_of_before_may_
     let now = room.net.time();
     room.net.endpoint(a).subscribe(&offer, "back", now).unwrap();
     room.net.flush(a);
-    room.net.run(3000);
+    room.net.run(8000);
 
     assert!(room.reads(a));
     assert!(!room.reads(b) && !room.reads(new_device));

@@ -3,7 +3,7 @@
 use olmcast::{
     endpoint::{Event, Publish},
     primitives::Codec,
-    protocol::{Carrier, Envelope},
+    protocol::{Carrier, Envelope, OlmCarrier, SignedMessage},
 };
 
 use crate::network::{Room, VIDEO};
@@ -73,13 +73,23 @@ fn a_message_put_under_another_sender_room_or_stream_is_refused() {
     for (from, to, bytes) in room.net.log.clone() {
         let Some(to) = to else { continue };
         let envelope = Envelope::decode(&bytes).unwrap();
-        let mut forged = vec![
-            Envelope { sender: if from == a { b } else { a }, ..envelope.clone() },
-            Envelope { room: other.room(), ..envelope.clone() },
-        ];
-        if let Carrier::Olm(mut carrier) = envelope.carrier.clone() {
-            carrier.stream.stream = olmcast::primitives::StreamId::from_bytes([1; 16]);
-            forged.push(Envelope { carrier: Carrier::Olm(carrier), ..envelope });
+        let mut forged =
+            vec![Envelope { sender: if from == a { b } else { a }, ..envelope.clone() }];
+        match envelope.carrier.clone() {
+            Carrier::Olm(carrier) => {
+                let stream = olmcast::primitives::StreamId::from_bytes([1; 16]);
+                let elsewhere = OlmCarrier { stream, ..carrier.clone() };
+                let from_publisher = !carrier.from_publisher;
+                let turned = OlmCarrier { from_publisher, ..carrier };
+                for carrier in [elsewhere, turned] {
+                    forged.push(Envelope { carrier: Carrier::Olm(carrier), ..envelope });
+                }
+            }
+            Carrier::Signed(signed) => {
+                let signed = SignedMessage { room: other.room(), ..signed };
+                forged.push(Envelope { carrier: Carrier::Signed(signed), ..envelope });
+            }
+            Carrier::Megolm { .. } => {}
         }
         for forged in forged {
             let before = room.net.nodes[&to].errors.len();

@@ -14,9 +14,10 @@ const FLOORS: &[(&str, u8)] = &[
     ("device", 3),
     ("stream", 4),
     ("endpoint", 5),
-    ("rtc", 6),
-    ("server", 6),
-    ("client", 7),
+    ("clock", 6),
+    ("rtc", 7),
+    ("server", 7),
+    ("client", 8),
 ];
 
 /// What must not be named below the sans-IO wall.
@@ -27,6 +28,9 @@ const ABOVE_THE_WALL: &[&str] =
 const TEST_FILES: &[&str] = &["vectors.rs", "tests.rs", "snapshots.rs"];
 
 pub(crate) fn sources(folder: &Path) -> Vec<PathBuf> {
+    if folder.is_file() {
+        return vec![folder.to_owned()];
+    }
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -47,7 +47,7 @@ fn a_leave_is_cut_over_within_two_seconds_if_a_holder_does_not_answer() {
     room.net.rule = Box::new(move |from, _, _| if from == a { Fate::Lose } else { Fate::Deliver });
     room.net.unsubscribe(b, room.stream);
     room.net.run(3000);
-    assert_eq!(cut_over(&room), [(RotationCause::Leave, 2000)]);
+    assert_eq!(cut_over(&room), [(RotationCause::Leave, 1950)]);
     assert!(is_cut_off(&mut room, 1));
     assert!(room.reads(a), "it was heard nothing of, but it holds the key");
 }
@@ -59,7 +59,7 @@ fn a_kick_is_cut_over_within_one_second_if_a_holder_does_not_answer() {
     room.net.rule = Box::new(move |from, _, _| if from == a { Fate::Lose } else { Fate::Deliver });
     room.net.kick(room.stream, b);
     room.net.run(3000);
-    assert_eq!(cut_over(&room), [(RotationCause::Kick, 1000)]);
+    assert_eq!(cut_over(&room), [(RotationCause::Kick, 950)]);
     assert!(is_cut_off(&mut room, 1));
 }
 
@@ -117,7 +117,7 @@ fn one_who_leaves_while_the_new_session_is_handed_out_does_not_get_to_use_it() {
     room.net.run(1000);
     room.net.unsubscribe(c, room.stream);
     room.net.run(1200);
-    assert_eq!(cut_over(&room), [(RotationCause::Leave, 2000)]);
+    assert_eq!(cut_over(&room), [(RotationCause::Leave, 1950)]);
     assert!(is_cut_off(&mut room, 1));
     assert!(is_cut_off(&mut room, 2), "the session that c was sent was voided");
     assert!(room.reads(a));

@@ -5,6 +5,7 @@
 
 mod admission;
 mod attacks;
+mod deadlines;
 mod delivery;
 mod forged_keys;
 mod frames;
@@ -13,6 +14,10 @@ mod hostile;
 mod houses;
 mod joins;
 mod leaves;
+mod limits;
 mod network;
 mod restarts;
 mod rfc9605;
+mod simulations;
+mod simulator;
+mod violations;

@@ -12,7 +12,7 @@ mod sframe;
 
 /// What the production files name as `crate::primitives`.
 mod primitives {
-    pub(crate) use olmcast::primitives::Position;
+    pub(crate) use olmcast::primitives::{Position, Timestamp};
 }
 
 use std::sync::{

@@ -27,7 +27,7 @@ const FRAME: [u8; 100] = [1; 100];
 const HANDLE: usize = size_of::<FrameDecryptor>();
 
 /// What this thread has more on the heap afterwards, in bytes.
-fn kept<T>(make: impl FnOnce() -> T) -> (T, usize) {
+pub(crate) fn kept<T>(make: impl FnOnce() -> T) -> (T, usize) {
     let mut made = None;
     let info = measure(|| made = Some(make()));
     (made.unwrap(), usize::try_from(info.bytes_current).unwrap())

@@ -7,7 +7,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are to be seen")]
 
 mod allocations;
+#[path = "../../benches/crowd/mod.rs"]
+#[allow(dead_code, reason = "the benches use more of it")]
+mod crowd;
 mod figures;
+mod holders;
 mod room;
 mod wire;
 

@@ -59,7 +59,7 @@ async fn a_message_that_is_only_too_large_costs_nobody_the_connection() {
     let device = Device::new();
     let (mut raw, _) = device.raw(&server).await;
     // By hand: our own encoder refuses it.
-    let mut bytes = vec![1, 3, 9, 32];
+    let mut bytes = vec![1, 3, 9];
     bytes.extend(device.id().as_bytes());
     bytes.extend([0x81, 0x80, 0x04]); // a length of 65537
     bytes.extend(vec![0; MAX_PAYLOAD + 1]);

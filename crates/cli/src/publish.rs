@@ -97,13 +97,12 @@ impl Media {
     pub(crate) async fn play(
         &self,
         mut senders: Vec<EncryptedSender>,
-        client: &Client,
         told: impl FnMut(Progress),
     ) -> String {
         let mut senders = senders.iter_mut();
         let video = self.video.as_ref().and_then(|file| Some((senders.next()?, file)));
         let audio = self.audio.as_ref().and_then(|file| Some((senders.next()?, file)));
-        match play(video, audio, || client.now(), told).await {
+        match play(video, audio, Client::now, told).await {
             Ok(()) => "the files have ended".to_owned(),
             Err(error) => error.to_string(),
         }
@@ -192,7 +191,7 @@ async fn send(
                     }
                 };
                 tokio::select! {
-                    reason = media.play(senders, client, show) => {
+                    reason = media.play(senders, show) => {
                         eprintln!("media stopped: {reason}; connecting to the relay again");
                     }
                     _ = state.wait_for(|state: &ConnectionState| state.is_over()) => {

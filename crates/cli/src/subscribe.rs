@@ -282,6 +282,14 @@ async fn over(subscription: &mut Subscription) -> anyhow::Result<()> {
                  stream is waited for"
             ),
             Event::PublisherBack { .. } => eprintln!("the publisher is back"),
+            Event::Unanswered { .. } => eprintln!(
+                "the publisher does not answer: it is gone, or its messages or ours are held back; \
+                 asking on"
+            ),
+            Event::KeyMissing { .. } => eprintln!(
+                "frames come, but not their key: the publisher cannot be reached, its messages are \
+                 held back, or the frames are forged; asking on"
+            ),
             Event::Stalled { .. } => {
                 eprintln!("the publisher has not been heard of for a minute: nothing is opened");
             }

@@ -4,6 +4,8 @@
 mod churn;
 mod live;
 mod report;
+#[path = "../../../tests/core/simulator/mod.rs"]
+mod simulator;
 
 use std::process::ExitCode;
 

@@ -54,7 +54,7 @@ impl Pair {
             packetizer: Packetizer::new(Codec::Vp8, 96, 1, 0),
             timestamp: 0,
             ring,
-            intake: Intake::new(decryptor, now, SystemTime::now()),
+            intake: Intake::new(decryptor, now),
             now,
         }
     }
@@ -70,7 +70,7 @@ impl Pair {
 
     fn key_arrives(&mut self, generation: u32) {
         let keys = Box::new(Keys(generation));
-        self.ring.lock().install(position(generation), keys, SystemTime::now().into());
+        self.ring.lock().install(position(generation), keys, clock::now());
     }
 
     /// A frame on its way: its timestamp tells which one it is.

@@ -1,14 +1,16 @@
 use std::time::Duration;
 
-use super::{Publication, handover};
+use super::Publication;
 use crate::{
-    device::{Doors, Pairwise},
-    primitives::DeviceId,
+    device::{Between, Doors, Pairwise},
+    primitives::{DeviceId, Timestamp},
     protocol::{Answers, Kind, StreamKeyWithheld, Subscribe, WithheldCode},
     stream::{
-        Effects, Event, Recipient, Refusal,
+        Effects, Event, LeaveReason, Output, Recipient, Refusal,
         admission::Verdict,
         holder::{Holder, Which},
+        rate::Quota,
+        visitors::Removed,
     },
 };
 
@@ -16,6 +18,13 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(150);
 /// Requests that may wait for the application's answer.
 const MAX_ASKING: usize = 256;
+/// Devices that one stream lets in: some 200 µs of work each. A crowd of this many gets in at
+/// once, the next ones are told to come again.
+const ADMISSIONS: Quota = Quota { interval: Duration::from_millis(1), burst: 2000 };
+/// When to ask again at the latest, …
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// … and at the earliest, whatever the limit says.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 impl Publication {
     /// A signed `Subscribe` in this stream's room. `has_invite`: it carried a valid proof, or
@@ -28,49 +37,61 @@ impl Publication {
         subscribe: Subscribe,
         has_invite: bool,
     ) -> bool {
-        let verdict = self.admission.judge(device, has_invite);
-        if let Some(holder) = self.holders.get(&device)
-            && holder.one_time_key == subscribe.one_time_key
-            && !matches!(verdict, Verdict::Refuse(_))
-        {
+        let (verdict, now) = (self.admission.judge(device, has_invite), fx.now);
+        let held = self.holders.get(device).map(|holder| holder.one_time_key);
+        if held == Some(subscribe.one_time_key) && !matches!(verdict, Verdict::Refuse(_)) {
             // The same question again: its answer was lost, or is still to come. The answer is
             // the same bytes, so that a repeated question gives away nothing new.
-            if !holder.answer().is_empty() {
-                let bytes = holder.answer().to_vec();
-                let to = Recipient::Device(device);
-                fx.outputs.push_back(crate::stream::Output::Send { to, bytes });
+            let answer = self.holders.update(device, |holder| holder.repeat_answer(now));
+            if let Some(bytes) = answer.flatten() {
+                fx.outputs.push_back(Output::Send { to: Recipient::Device(device), bytes });
             }
             return true;
         }
-        if !self.is_news(device, subscribe.sequence) {
+        if !self.visitors.is_news(device, subscribe.sequence) {
+            self.remind(fx, device, Some(subscribe.one_time_key));
             return false;
         }
         if self.is_shut_out(fx, doors, device, &subscribe) {
             return true;
         }
+        if let Verdict::Refuse(reason) = verdict {
+            self.refuse(fx, device, &subscribe, WithheldCode::NotAdmitted, reason);
+            return true;
+        }
         // Kept from here on only: strangers must not make us remember them.
-        match verdict {
-            Verdict::Admit => {
-                self.sequences.insert(device, subscribe.sequence);
-                self.let_in(fx, doors, device, subscribe);
-            }
-            Verdict::Refuse(reason) => {
-                self.refuse(fx, device, &subscribe, WithheldCode::NotAdmitted, reason);
-            }
-            Verdict::Ask if self.asking.len() >= MAX_ASKING => {
-                let busy = WithheldCode::Busy;
-                self.withhold(fx, device, &subscribe, busy, Some(Duration::from_secs(10)));
-            }
-            Verdict::Ask => {
-                let claim = subscribe.claim.clone();
-                self.sequences.insert(device, subscribe.sequence);
-                let news = self.asking.insert(device, subscribe).is_none();
-                if news {
-                    fx.event(Event::JoinRequest { stream: self.id(), device, claim });
-                }
+        if let Err(wait) = self.may_come(device, subscribe.sequence, verdict, now) {
+            let wait = fx.jitter(wait.max(BUSY_RETRY));
+            self.withhold(fx, device, &subscribe, WithheldCode::Busy, Some(wait));
+        } else if verdict == Verdict::Admit {
+            self.let_in(fx, doors, device, subscribe);
+        } else {
+            let claim = subscribe.claim.clone();
+            if self.asking.insert(device, subscribe).is_none() {
+                fx.event(Event::JoinRequest { stream: self.id(), device, claim });
             }
         }
         true
+    }
+
+    /// Takes note of somebody who may come in, as far as its invite goes.
+    ///
+    /// # Errors
+    /// If there is no room for it now, or if it comes and goes too often: how long to wait.
+    fn may_come(
+        &mut self,
+        device: DeviceId,
+        sequence: u64,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Result<(), Duration> {
+        let is_here = self.holders.get(device).is_some() || self.asking.contains_key(&device);
+        let is_full = verdict == Verdict::Ask && !is_here && self.asking.len() >= MAX_ASKING;
+        if is_full {
+            return Err(MAX_WAIT);
+        }
+        self.admissions.take(ADMISSIONS, now)?;
+        self.visitors.let_in(device, sequence, is_here, now)
     }
 
     /// Whether the door is shut to a device, which is then told so.
@@ -109,12 +130,11 @@ impl Publication {
     pub(crate) fn refuse_request(&mut self, fx: &mut Effects<'_>, device: DeviceId) -> bool {
         let Some(subscribe) = self.asking.shift_remove(&device) else { return false };
         self.refuse(fx, device, &subscribe, WithheldCode::NotAdmitted, Refusal::NotAdmitted);
+        // It may be a holder that asked anew: what it has ends as well.
+        let reason = LeaveReason::Refused;
+        self.remove(fx, device, reason);
+        self.visitors.removed(device, Removed { one_time_key: subscribe.one_time_key, reason });
         true
-    }
-
-    /// Sequences of a device only grow; an old `Subscribe` or `Unsubscribe` replayed says nothing.
-    pub(super) fn is_news(&self, device: DeviceId, sequence: u64) -> bool {
-        self.sequences.get(&device).is_none_or(|last| sequence > *last)
     }
 
     fn let_in(
@@ -125,17 +145,20 @@ impl Publication {
         subscribe: Subscribe,
     ) {
         let Subscribe { curve25519, one_time_key, claim, .. } = subscribe;
+        let (us, room) = (fx.identity.device(), self.keys.room());
+        let between = Between { room, stream: self.scope.stream, us, peer: device };
         // A key of low order makes no session, and its owner gets nothing.
-        let Ok(olm) = Pairwise::outbound(fx.identity, device, curve25519, one_time_key) else {
+        let Ok(olm) = Pairwise::outbound(fx.identity, between, curve25519, one_time_key) else {
             return;
         };
-        doors.admitted(self.keys.room(), device);
+        doors.admitted(room, device);
         let mut holder = Holder::new(device, claim, olm, one_time_key, fx.now);
-        if let Some(before) = self.holders.shift_remove(&device) {
+        if let Some(before) = self.holders.remove(device) {
             // The same device starts over; what it was sent before it still has.
-            holder.remember_exposure(before);
+            holder.follows(&before);
         }
-        self.holders.insert(device, holder);
+        self.holders.insert(holder);
+        self.newcomers.push(device);
         self.join_at.get_or_insert(fx.now + GATHER);
     }
 
@@ -147,17 +170,16 @@ impl Publication {
         // Nobody may be given the step that others already used. At the last one there is no
         // next: a new generation is on its way then, and newcomers get that.
         let stepped = self.step(fx);
-        let pending = self.rotation.as_ref().and_then(|rotation| rotation.minted.as_ref());
-        let handover = handover(&self.keys, &self.scope, &self.offer);
-        for holder in self.holders.values_mut().filter(|h| h.is_waiting_for_first_key()) {
-            if stepped {
-                holder.hand_over(fx, &handover, &self.current, Which::Current, None);
-            }
-            if let Some(session) = pending
-                && holder.is_waiting_for_pending()
-            {
-                holder.hand_over(fx, &handover, session, Which::Pending, None);
-            }
+        let is_pending = self.rotation.as_ref().is_some_and(|rotation| rotation.minted.is_some());
+        for device in std::mem::take(&mut self.newcomers) {
+            self.holders.update(device, |holder| {
+                if holder.is_newcomer() && stepped {
+                    holder.owe(fx, Which::Current);
+                }
+                if holder.lacks_pending() && is_pending {
+                    holder.owe(fx, Which::Pending);
+                }
+            });
         }
     }
 
@@ -199,7 +221,8 @@ impl Publication {
         code: WithheldCode,
         retry_after: Option<Duration>,
     ) {
-        let retry_after_ms = retry_after.and_then(|after| u32::try_from(after.as_millis()).ok());
+        let retry_after = retry_after.map(|after| after.min(MAX_WAIT).as_millis());
+        let retry_after_ms = retry_after.and_then(|after| u32::try_from(after).ok());
         let withheld = StreamKeyWithheld { stream: self.id(), answers, code, retry_after_ms };
         let to = Recipient::Device(device);
         fx.send_signed(to, &self.keys, Kind::StreamKeyWithheld, &withheld);

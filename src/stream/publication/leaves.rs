@@ -1,14 +1,16 @@
 use std::time::Duration;
 
-use super::{Publication, SESSION_LIFETIME, STEP_INTERVAL, handover};
+use super::{HOLDERS_AT_ONCE, Publication, SESSION_LIFETIME, STEP_INTERVAL};
 use crate::{
     primitives::{DeviceId, Generation},
     protocol::{Answers, WithheldCode},
     stream::{
         Effects, Event, LeaveReason, RotationCause,
+        admission::Verdict,
         holder::{Holder, Which},
         rotation::Rotation,
         sessions::OutboundSession,
+        visitors::Removed,
     },
 };
 
@@ -16,16 +18,21 @@ use crate::{
 const RETURN_AFTER: Duration = Duration::from_secs(1);
 
 impl Publication {
-    /// A signed `Unsubscribe`.
+    /// A signed `Unsubscribe`. `has_invite` as for a `Subscribe`.
     pub(crate) fn handle_unsubscribe(
         &mut self,
         fx: &mut Effects<'_>,
         device: DeviceId,
         sequence: u64,
+        has_invite: bool,
     ) {
-        // Of whoever was never considered there is nothing to forget, nor to remember.
-        if self.sequences.contains_key(&device) && self.is_news(device, sequence) {
-            self.sequences.insert(device, sequence);
+        // It may have overtaken its `Subscribe`, which must not be answered then. But strangers
+        // must not make us remember them.
+        let may_come = || self.admission.judge(device, has_invite) == Verdict::Admit;
+        if self.visitors.is_news(device, sequence)
+            && (self.visitors.knows(device) || may_come())
+            && self.visitors.note(device, sequence)
+        {
             self.asking.shift_remove(&device);
             self.remove(fx, device, LeaveReason::Unsubscribed);
         }
@@ -42,14 +49,21 @@ impl Publication {
         }
     }
 
-    fn remove(&mut self, fx: &mut Effects<'_>, device: DeviceId, reason: LeaveReason) -> bool {
-        let Some(holder) = self.holders.shift_remove(&device) else { return false };
-        self.tell_removed(fx, &holder, reason);
+    pub(super) fn remove(
+        &mut self,
+        fx: &mut Effects<'_>,
+        device: DeviceId,
+        reason: LeaveReason,
+    ) -> bool {
+        let Some(holder) = self.holders.remove(device) else { return false };
+        let removed = Removed { one_time_key: holder.one_time_key, reason };
+        self.visitors.removed(device, removed);
+        self.tell_removed(fx, device, removed);
         fx.event(Event::HolderLeft { stream: self.id(), device, reason });
         // Whoever was never sent a key has nothing that could open anything.
         if holder.is_exposed() {
             let cause = match reason {
-                LeaveReason::Kicked => RotationCause::Kick,
+                LeaveReason::Kicked | LeaveReason::Refused => RotationCause::Kick,
                 _ => RotationCause::Leave,
             };
             let exposed_to_pending = holder.is_exposed_to_pending();
@@ -57,7 +71,7 @@ impl Publication {
                 None => self.rotation = Some(Rotation::new(cause, fx.now, fx.now)),
                 Some(rotation) => {
                     if rotation.leave(cause, exposed_to_pending, fx.now).is_some() {
-                        self.holders.values_mut().for_each(Holder::void_pending);
+                        self.holders.update_all(Holder::void_pending);
                     }
                 }
             }
@@ -66,26 +80,26 @@ impl Publication {
         true
     }
 
-    fn tell_removed(&self, fx: &mut Effects<'_>, holder: &Holder, reason: LeaveReason) {
-        let retry_after = match reason {
+    pub(super) fn tell_removed(&self, fx: &mut Effects<'_>, device: DeviceId, removed: Removed) {
+        let (code, retry_after) = match removed.reason {
             LeaveReason::Unsubscribed => return,
-            LeaveReason::Kicked => None,
-            LeaveReason::Gone | LeaveReason::LeaseExpired => Some(RETURN_AFTER),
+            LeaveReason::Refused => (WithheldCode::NotAdmitted, None),
+            LeaveReason::Kicked => (WithheldCode::Removed, None),
+            LeaveReason::Gone | LeaveReason::LeaseExpired => {
+                (WithheldCode::Removed, Some(RETURN_AFTER))
+            }
         };
-        let answers = Answers::OneTimeKey(holder.one_time_key);
-        self.send_withheld(fx, holder.device, answers, WithheldCode::Removed, retry_after);
+        let answers = Answers::OneTimeKey(removed.one_time_key);
+        self.send_withheld(fx, device, answers, code, retry_after);
     }
 
     pub(super) fn expire_holders(&mut self, fx: &mut Effects<'_>) {
-        let expired: Vec<_> = self
-            .holders
-            .values()
-            .filter(|holder| holder.expires().0 <= fx.now)
-            .map(|holder| (holder.device, holder.expires().1))
-            .collect();
-        for (device, lease) in expired {
-            let reason = if lease { LeaveReason::LeaseExpired } else { LeaveReason::Gone };
-            self.remove(fx, device, reason);
+        for device in self.holders.due(fx.now, HOLDERS_AT_ONCE) {
+            let Some((at, lease)) = self.holders.get(device).map(Holder::expires) else { continue };
+            if at <= fx.now {
+                let reason = if lease { LeaveReason::LeaseExpired } else { LeaveReason::Gone };
+                self.remove(fx, device, reason);
+            }
         }
     }
 
@@ -100,33 +114,30 @@ impl Publication {
 
     fn mint(&mut self, fx: &mut Effects<'_>) {
         let Some(rotation) = &mut self.rotation else { return };
-        let session = OutboundSession::new(self.next_generation, self.scope);
+        rotation.minted = Some(OutboundSession::new(self.next_generation, self.scope));
         self.next_generation = Generation(self.next_generation.0.saturating_add(1));
-        let handover = handover(&self.keys, &self.scope, &self.offer);
-        for holder in self.holders.values_mut() {
-            holder.hand_over(fx, &handover, &session, Which::Pending, None);
-        }
-        rotation.minted = Some(session);
+        self.holders.update_all(|holder| holder.owe(fx, Which::Pending));
+        self.deliver(fx);
     }
 
     pub(super) fn switch_if_ready(&mut self, fx: &mut Effects<'_>) {
-        let Some(rotation) = &mut self.rotation else { return };
-        let all_have_it = self.holders.values().all(Holder::has_answered_pending);
-        if !(all_have_it || rotation.deadline_passed(fx.now)) {
-            return;
+        if let Some(rotation) = &mut self.rotation
+            && (self.holders.all_have_answered() || rotation.switch_due(fx.now))
+            && let Some(session) = rotation.minted.take()
+        {
+            let (cause, since) = (rotation.cause, rotation.since);
+            self.rotation = rotation.next(fx.now);
+            self.current = session;
+            self.holders.update_all(Holder::promote);
+            self.step_at = fx.now + STEP_INTERVAL;
+            self.session_expires = fx.now + SESSION_LIFETIME;
+            self.install();
+            let (stream, position) = (self.id(), self.current.position());
+            fx.event(Event::Rotated { stream, position, cause, since, switched: fx.now });
+            if self.rotation.is_some() {
+                self.drive_rotation(fx);
+            }
         }
-        let Some(session) = rotation.minted.take() else { return };
-        let (cause, since) = (rotation.cause, rotation.since);
-        self.rotation = rotation.next(fx.now);
-        self.current = session;
-        self.holders.values_mut().for_each(Holder::promote);
-        self.step_at = fx.now + STEP_INTERVAL;
-        self.session_expires = fx.now + SESSION_LIFETIME;
-        self.install();
-        let (stream, position) = (self.id(), self.current.position());
-        fx.event(Event::Rotated { stream, position, cause, since, switched: fx.now });
-        if self.rotation.is_some() {
-            self.drive_rotation(fx);
-        }
+        self.set_deadline();
     }
 }

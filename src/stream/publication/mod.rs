@@ -3,7 +3,7 @@
 mod joins;
 mod leaves;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 
@@ -12,18 +12,21 @@ use super::{
     base_key::Scope,
     effects::signed,
     holder::{Handover, Holder, Which},
+    rate::RateLimit,
+    roster::Roster,
     rotation::Rotation,
     sessions::OutboundSession,
+    visitors::Visitors,
 };
 use crate::{
-    device::Identity,
+    device::{Identity, PairwiseError},
     media::{EncryptorSlot, FrameEncryptor},
     primitives::{
         DeviceId, Generation, Position, RoomKeys, StreamId, StreamRef, Timestamp, TrackId,
     },
     protocol::{
-        Answers, Carrier, Envelope, Kind, OlmCarrier, OlmMessage, Renewed, StreamEnd, StreamOffer,
-        Subscribe, TrackOffer,
+        Answers, Carrier, Envelope, Kind, OfferHash, OlmCarrier, OlmMessage, PublicKey, Renewed,
+        StreamEnd, StreamKeyRequest, StreamOffer, Subscribe, TrackOffer, WithheldCode,
     },
     sframe::CipherSuite,
 };
@@ -32,6 +35,9 @@ use crate::{
 const STEP_INTERVAL: Duration = Duration::from_secs(60);
 /// A Megolm session serves this long before a fresh one takes its place.
 const SESSION_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// Holders that are dealt with before other messages have their turn, and before a deadline is
+/// looked at again: some 5 ms of work.
+const HOLDERS_AT_ONCE: usize = 256;
 
 /// What a publication is made from.
 pub(crate) struct PublicationConfig {
@@ -48,20 +54,26 @@ pub(crate) struct Publication {
     keys: RoomKeys,
     scope: Scope,
     offer: StreamOffer,
+    /// The offer, signed, and what names it.
+    offer_bytes: Vec<u8>,
+    offer_hash: OfferHash,
     admission: Admission,
+    admissions: RateLimit,
     slots: Vec<(TrackId, FrameEncryptor, Arc<EncryptorSlot>)>,
     current: OutboundSession,
     next_generation: Generation,
     rotation: Option<Rotation>,
     step_at: Timestamp,
     session_expires: Timestamp,
-    holders: IndexMap<DeviceId, Holder>,
-    /// When the newcomers that wait for a step get it.
+    holders: Roster,
+    /// Newcomers that wait for the next step, and when that is.
+    newcomers: Vec<DeviceId>,
     join_at: Option<Timestamp>,
     /// Requests that the application has not answered yet.
     asking: IndexMap<DeviceId, Subscribe>,
-    /// The last sequence of each device, for the stream's life: an old message says nothing.
-    sequences: HashMap<DeviceId, u64>,
+    visitors: Visitors,
+    /// By when the encryptors must have switched, as their slots know it.
+    deadline: Option<Timestamp>,
 }
 
 impl Publication {
@@ -74,21 +86,27 @@ impl Publication {
             let slot = Arc::new(EncryptorSlot::default());
             (track.id, FrameEncryptor::new(track.codec, Arc::clone(&slot)), slot)
         });
+        let (offer_bytes, offer_hash) = sign_offer(fx.identity, &keys, &offer);
         let publication = Self {
             slots: slots.collect(),
             keys,
             scope,
             offer,
+            offer_bytes,
+            offer_hash,
             admission,
+            admissions: RateLimit::default(),
             current: OutboundSession::new(Generation(0), scope),
             next_generation: Generation(1),
             rotation: None,
             step_at: fx.now + STEP_INTERVAL,
             session_expires: fx.now + SESSION_LIFETIME,
-            holders: IndexMap::new(),
+            holders: Roster::default(),
+            newcomers: Vec::new(),
             join_at: None,
             asking: IndexMap::new(),
-            sequences: HashMap::new(),
+            visitors: Visitors::default(),
+            deadline: None,
         };
         publication.install();
         publication.send_offer(fx);
@@ -117,7 +135,7 @@ impl Publication {
     }
 
     pub(crate) fn holders(&self) -> impl Iterator<Item = HolderState> {
-        self.holders.values().map(|holder| HolderState {
+        self.holders.iter().map(|holder| HolderState {
             device: holder.device,
             claim: holder.claim.clone(),
             confirmed: holder.confirmed(),
@@ -125,17 +143,14 @@ impl Publication {
     }
 
     /// The offer, signed.
-    pub(crate) fn offer(&self, identity: &Identity) -> Vec<u8> {
-        let offer = signed(identity, &self.keys, Kind::StreamOffer, None, &self.offer);
-        // Its size was checked when the stream was made.
-        offer.encode().unwrap_or_default()
+    pub(crate) fn offer(&self) -> &[u8] {
+        &self.offer_bytes
     }
 
     /// Sends the offer to the room, to be kept there.
     fn send_offer(&self, fx: &mut Effects<'_>) {
         let to = Recipient::RoomState(self.keys.room(), self.id());
-        let bytes = self.offer(fx.identity);
-        fx.outputs.push_back(Output::Send { to, bytes });
+        fx.outputs.push_back(Output::Send { to, bytes: self.offer_bytes.clone() });
     }
 
     /// Ends the stream: nothing is encrypted any more.
@@ -153,62 +168,91 @@ impl Publication {
         fx: &mut Effects<'_>,
         sender: DeviceId,
         carrier: &OlmCarrier,
-    ) -> Result<(), crate::device::PairwiseError> {
-        use crate::device::PairwiseError;
-        let stream = self.id();
-        let holder = self.holders.get_mut(&sender).ok_or(PairwiseError::Session)?;
-        let message = holder.olm.open(fx.identity, self.keys.room(), carrier)?;
-        holder.seen();
-        match message {
+    ) -> Result<(), PairwiseError> {
+        let now = fx.now;
+        let Some(read) = self.holders.update(sender, |holder| holder.read(carrier, now)) else {
+            self.remind(fx, sender, None);
+            return Err(PairwiseError::Session);
+        };
+        match read? {
             OlmMessage::StreamKeyAck(ack) => {
-                if let Some(position) = holder.acked(ack.share, ack.accepted) {
-                    fx.event(Event::KeyConfirmed { stream, device: sender, position });
+                let acked = |holder: &mut Holder| holder.acked(ack.share, ack.accepted);
+                if let Some(position) = self.holders.update(sender, acked).flatten() {
+                    let (stream, device) = (self.id(), sender);
+                    fx.event(Event::KeyConfirmed { stream, device, position });
                 }
                 self.switch_if_ready(fx);
             }
             OlmMessage::Renew(renew) => {
-                holder.renewed(fx.now);
-                let renewed = Renewed {
-                    nonce: renew.nonce,
-                    position: self.current.position(),
-                    offer_seq: self.offer.seq,
-                };
-                let (keys, stream) = (&self.keys, self.scope.stream);
-                fx.send_olm(&mut holder.olm, keys, stream, OlmMessage::Renewed(renewed));
+                let (position, offer, new) =
+                    (self.current.position(), self.offer_hash, fx.random_id());
+                self.holders.update(sender, |holder| {
+                    let ticket = holder.renew(renew.ticket, new, now);
+                    let renewed = Renewed { nonce: renew.nonce, ticket, position, offer };
+                    holder.tell(fx, OlmMessage::Renewed(renewed));
+                });
             }
-            OlmMessage::StreamKeyRequest(request) => {
-                // A newcomer that still waits for its step gets it then, and not the one before.
-                if !holder.is_waiting_for_first_key() && holder.take_pull(fx.now) {
-                    let answers = Some(Answers::Request(request.request));
-                    let handover = handover(&self.keys, &self.scope, &self.offer);
-                    holder.hand_over(fx, &handover, &self.current, Which::Current, answers);
-                }
-            }
+            OlmMessage::StreamKeyRequest(request) => self.handle_request(fx, sender, &request),
             _ => return Err(PairwiseError::Misdirected),
         }
         Ok(())
     }
 
-    /// A device's connection went away, or is back.
-    pub(crate) fn handle_presence(&mut self, device: DeviceId, present: bool, now: Timestamp) {
-        if let Some(holder) = self.holders.get_mut(&device) {
-            if present { holder.seen() } else { holder.gone(now) }
+    /// A holder sees frames that it has no key for.
+    fn handle_request(
+        &mut self,
+        fx: &mut Effects<'_>,
+        device: DeviceId,
+        request: &StreamKeyRequest,
+    ) {
+        // A newcomer that still waits for its step gets it then, and not the one before.
+        if self.holders.get(device).is_none_or(Holder::is_newcomer) {
+            return;
+        }
+        let (answers, now) = (Answers::Request(request.request), fx.now);
+        let (handover, session) = (self.handover(), &self.current);
+        let answered = self.holders.update(device, |holder| {
+            holder.take_pull(now).map(|()| {
+                holder.hand_over(fx, handover, session, Which::Current, Some(answers));
+            })
+        });
+        if let Some(Err(wait)) = answered {
+            self.send_withheld(fx, device, answers, WithheldCode::Busy, Some(wait));
         }
     }
 
+    /// Somebody goes on as if it were a holder, or asks (again, with this one-time key) what was
+    /// answered: perhaps it did not hear of its removal.
+    fn remind(&mut self, fx: &mut Effects<'_>, device: DeviceId, asked: Option<PublicKey>) {
+        if let Some(removed) = self.visitors.reminder(device, fx.now)
+            && asked.is_none_or(|one_time_key| one_time_key == removed.one_time_key)
+        {
+            self.tell_removed(fx, device, removed);
+        }
+    }
+
+    /// A device's connection went away, or is back.
+    pub(crate) fn handle_presence(&mut self, device: DeviceId, present: bool, now: Timestamp) {
+        self.holders.update(
+            device,
+            |holder| {
+                if present { holder.is_there(now) } else { holder.gone(now) }
+            },
+        );
+    }
+
+    /// Our own connection is back.
+    pub(crate) fn handle_reconnect(&mut self, now: Timestamp) {
+        self.holders.update_all(|holder| holder.retry_soon(now));
+    }
+
     pub(crate) fn poll_timeout(&self) -> Timestamp {
-        let holders = self.holders.values().flat_map(|holder| {
-            [Which::Current, Which::Pending]
-                .into_iter()
-                .filter_map(|which| holder.retry_at(which))
-                .chain([holder.expires().0])
-        });
         // An old session's end is due until a rotation, under way already, has replaced it.
         let rotation = self.rotation.as_ref().map_or(self.session_expires, Rotation::poll_timeout);
         [self.step_at, rotation]
             .into_iter()
             .chain(self.join_at)
-            .chain(holders)
+            .chain(self.holders.poll_timeout())
             .min()
             .unwrap_or(self.step_at)
     }
@@ -223,7 +267,7 @@ impl Publication {
         if self.step_at <= fx.now {
             self.step(fx);
         }
-        self.retry_handovers(fx);
+        self.deliver(fx);
     }
 
     fn id(&self) -> StreamId {
@@ -242,7 +286,7 @@ impl Publication {
         };
         self.install();
         let carrier = Carrier::Megolm { stream: self.id(), message };
-        let envelope = Envelope { sender: fx.identity.device(), room: self.keys.room(), carrier };
+        let envelope = Envelope { sender: fx.identity.device(), carrier };
         fx.send(Recipient::Room(self.keys.room()), &envelope);
         fx.event(Event::Stepped { stream: self.id(), position: self.current.position() });
         true
@@ -263,19 +307,36 @@ impl Publication {
         }
     }
 
-    fn retry_handovers(&mut self, fx: &mut Effects<'_>) {
+    /// Hands over the keys that are owed, and again those that were not confirmed.
+    fn deliver(&mut self, fx: &mut Effects<'_>) {
+        let (handover, now) = (self.handover(), fx.now);
         let pending = self.rotation.as_ref().and_then(|rotation| rotation.minted.as_ref());
-        let handover = handover(&self.keys, &self.scope, &self.offer);
-        let now = fx.now;
-        let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        for holder in self.holders.values_mut() {
-            if due(holder.retry_at(Which::Current)) {
-                holder.hand_over(fx, &handover, &self.current, Which::Current, None);
-            }
-            if due(holder.retry_at(Which::Pending))
-                && let Some(session) = pending
-            {
-                holder.hand_over(fx, &handover, session, Which::Pending, None);
+        for device in self.holders.due(now, HOLDERS_AT_ONCE) {
+            self.holders.update(device, |holder| {
+                if holder.is_due(Which::Current, now) {
+                    holder.hand_over(fx, handover, &self.current, Which::Current, None);
+                }
+                if holder.is_due(Which::Pending, now)
+                    && let Some(session) = pending
+                {
+                    holder.hand_over(fx, handover, session, Which::Pending, None);
+                }
+            });
+        }
+    }
+
+    fn handover(&self) -> Handover {
+        Handover { stream: self.id(), suite: self.scope.suite, offer: self.offer_hash }
+    }
+
+    /// Tells the encryptors by when they must have been given another key. Should nobody call us
+    /// in time, they stop: a removal is never late.
+    fn set_deadline(&mut self) {
+        let deadline = self.rotation.as_ref().and_then(Rotation::deadline);
+        if deadline != self.deadline {
+            self.deadline = deadline;
+            for (_, _, slot) in &self.slots {
+                slot.set_deadline(deadline);
             }
         }
     }
@@ -290,6 +351,13 @@ impl Drop for Publication {
     }
 }
 
-fn handover<'a>(keys: &'a RoomKeys, scope: &Scope, offer: &'a StreamOffer) -> Handover<'a> {
-    Handover { keys, stream: scope.stream, suite: scope.suite, offer }
+/// The offer, signed, and what names it.
+fn sign_offer(identity: &Identity, keys: &RoomKeys, offer: &StreamOffer) -> (Vec<u8>, OfferHash) {
+    let envelope = signed(identity, keys, Kind::StreamOffer, None, offer);
+    let hash = match &envelope.carrier {
+        Carrier::Signed(signed) => OfferHash::of(&signed.payload),
+        _ => OfferHash::of(&[]),
+    };
+    // Its size was checked when the stream was made.
+    (envelope.encode().unwrap_or_default(), hash)
 }

@@ -129,7 +129,7 @@ async fn perform(media: &Arc<Media>) -> anyhow::Result<Report> {
                 }
                 Progress::KeyFrameAsked => locked(&log).key_frames_asked += 1,
             };
-            let reason = media.play(senders, &client, told).await;
+            let reason = media.play(senders, told).await;
             tracing::warn!("the publisher stopped: {reason}");
         }
     }));
@@ -143,14 +143,14 @@ async fn perform(media: &Arc<Media>) -> anyhow::Result<Report> {
     let c = Viewer::join("C", &invite).await?;
     progress.until(B_LEAVES, &[&a, &b, &c]).await;
     eprintln!("B leaves");
-    let b_left = client.now();
+    let b_left = Client::now();
     b.leave().await;
     progress.until(C_IS_KICKED, &[&a, &c]).await;
     eprintln!("C is kicked");
-    let c_kicked = client.now();
+    let c_kicked = Client::now();
     publication.kick(c.device()).await?;
     progress.until(END, &[&a, &c]).await;
-    let end = client.now();
+    let end = Client::now();
 
     // What the relay kept, and what can be made of it
     drop(playing);

@@ -52,7 +52,7 @@ impl Viewer {
         let client = Client::connect(invite, Identity::generate()).await?.with_name(name);
         let hoard = client.hoard_keys().await?;
         let log: Shared<ViewerLog> = Shared::default();
-        let asked = client.now();
+        let asked = Client::now();
         let task = Task(tokio::spawn({
             let (client, log) = (client.clone(), Arc::clone(&log));
             async move {
@@ -99,7 +99,7 @@ async fn watch(client: &Client, log: &Shared<ViewerLog>) -> anyhow::Result<()> {
                     codec,
                     rtp_timestamp: frame.rtp_timestamp,
                     data: frame.data,
-                    at: client.now(),
+                    at: Client::now(),
                 });
             }
             _ = counting.tick() => {

@@ -5,7 +5,7 @@ use std::{
 
 use anyhow::Context;
 use olmcast::{
-    client::Publication,
+    client::{Client, Publication},
     media::{self, FrameEncryptor},
     primitives::{Codec, Position, StreamRef, TrackId},
     sframe::Header,
@@ -93,6 +93,9 @@ async fn run(
     for number in 0.. {
         ticks.tick().await;
         let sent = Instant::now();
+        if encryptor.is_overdue(Client::now()) {
+            continue;
+        }
         // A stream that ended encrypts nothing any more.
         let Ok(wire) = encryptor.encrypt(&plain(number)) else { return };
         let Some((header, position)) = headers(&wire) else { return };

@@ -22,7 +22,8 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// The receiving side of one track: what cannot be opened yet is held for up to a second.
 pub(super) struct Intake {
-    client: Client,
+    /// As long as somebody looks on, the client goes on.
+    _client: Client,
     decryptor: FrameDecryptor,
     held: HoldQueue<Arc<Frame>>,
     out: Vec<u8>,
@@ -58,14 +59,21 @@ impl Intake {
         let mut decryptors = subscription.decryptors().await?;
         let decryptor = decryptors.pop().ok_or(ClientError::StreamEnded)?;
         let (client, seen) = (client.clone(), Seen::default());
-        Ok(Self { client, decryptor, held: HoldQueue::new(), out: Vec::new(), first, seen })
+        Ok(Self {
+            _client: client,
+            decryptor,
+            held: HoldQueue::new(),
+            out: Vec::new(),
+            first,
+            seen,
+        })
     }
 
     /// Takes the next frame.
     pub(super) async fn take(&mut self, frame: &Arc<Frame>) {
         sleep_until(frame.sent + DELAY).await;
         self.retry();
-        let now = self.client.now();
+        let now = Client::now();
         match self.decryptor.decrypt_into(&frame.wire, now, &mut self.out) {
             Err(DecryptError::UnknownKey(_)) => {
                 self.held.hold(&frame.wire, Arc::clone(frame), now);
@@ -75,7 +83,7 @@ impl Intake {
     }
 
     fn retry(&mut self) {
-        let now = self.client.now();
+        let now = Client::now();
         while let Some((frame, opened)) =
             self.held.open_next(&mut self.decryptor, now, &mut self.out)
         {

@@ -163,6 +163,9 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<(Report, Vec<String>)>
         messages_per_join: per_join,
         messages_per_leave: messages * share,
         bytes_per_leave: bytes * share,
+        joins: joins as u64,
+        leaves: leaves as u64,
+        simulated: None,
     };
     let mut notes = tally.notes;
     notes.push(format!(

@@ -1,0 +1,199 @@
+//! A publisher with any number of subscribers, which are as little as a subscriber can be: an Olm
+//! account, and a session.
+
+use std::time::Duration;
+
+use olmcast::{
+    device::Identity,
+    endpoint::{Endpoint, Output, Publish, Recipient},
+    primitives::{
+        Codec, DeviceId, Invite, RoomKeys, Signature, SigningForm, StreamId, StreamRef, Timestamp,
+    },
+    protocol::{
+        Carrier, Envelope, Kind, OlmCarrier, OlmMessage, OlmPlaintext, Place, PublicKey,
+        SignedMessage, StreamKeyAck, Subscribe, Unsubscribe,
+    },
+};
+use serde::Serialize;
+use vodozemac::olm::{Account, OlmMessage as Ciphertext, Session, SessionConfig};
+
+pub(crate) struct Crowd {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) stream: StreamId,
+    pub(crate) now: Timestamp,
+    pub(crate) members: Vec<Member>,
+    keys: RoomKeys,
+    curve25519: PublicKey,
+}
+
+/// Longer than any batch gathers.
+const GATHERED: Duration = Duration::from_millis(250);
+/// Nobody here renews its lease, so a crowd is not used for longer than that.
+const GOOD_FOR: Duration = Duration::from_secs(45);
+
+impl Crowd {
+    pub(crate) fn of(members: usize) -> Self {
+        let keys = Invite::generate("service.test:1").unwrap().room_keys();
+        let identity = Identity::generate();
+        let curve25519 = identity.curve25519();
+        let mut endpoint = Endpoint::with_seed(identity, [1; 32]);
+        endpoint.enter(keys.clone());
+        let now = Timestamp::from_unix_millis(1_800_000_000_000);
+        let publish = Publish::new("camera").track(Codec::Vp8).track(Codec::Opus).with_invite();
+        let stream = endpoint.publish(keys.room(), publish, now).unwrap();
+        let mut crowd = Self { endpoint, stream, now, members: Vec::new(), keys, curve25519 };
+        crowd.drain();
+        // As many at a time as are let in at once.
+        for count in (0..members).step_by(1000).map(|at| (members - at).min(1000)) {
+            let newcomers: Vec<_> = (0..count).map(|_| crowd.newcomer()).collect();
+            for newcomer in &newcomers {
+                let bytes = newcomer.subscribe();
+                crowd.endpoint.handle_message(&bytes, crowd.now).unwrap();
+            }
+            crowd.members.extend(newcomers);
+            crowd.settle();
+            crowd.now = crowd.now + Duration::from_secs(1);
+        }
+        crowd
+    }
+
+    /// Whether its leases run out soon.
+    pub(crate) fn is_old(&self) -> bool {
+        self.now.since(Timestamp::from_unix_millis(1_800_000_000_000)) > GOOD_FOR
+    }
+
+    pub(crate) fn newcomer(&self) -> Member {
+        let publisher = self.endpoint.device();
+        let stream = StreamRef { publisher, stream: self.stream };
+        Member::new(self.keys.clone(), stream, self.curve25519)
+    }
+
+    /// Lets what is gathered happen: this is the publisher's work.
+    pub(crate) fn work(&mut self) -> Vec<Output> {
+        self.now = self.now + GATHERED;
+        let mut outputs = Vec::new();
+        while self.endpoint.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.endpoint.handle_timeout(self.now);
+            while let Some(output) = self.endpoint.poll_output() {
+                outputs.push(output);
+            }
+        }
+        outputs
+    }
+
+    /// Lets the members confirm what was sent to them.
+    pub(crate) fn confirm(&mut self, outputs: &[Output]) -> Vec<Vec<u8>> {
+        let mut sent: std::collections::HashMap<DeviceId, &[u8]> = outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Send { to: Recipient::Device(to), bytes } => Some((*to, &bytes[..])),
+                _ => None,
+            })
+            .collect();
+        let members = self.members.iter_mut();
+        members.filter_map(|member| member.confirm(sent.remove(&member.device)?)).collect()
+    }
+
+    /// All that is under way happens.
+    pub(crate) fn settle(&mut self) {
+        let outputs = self.work();
+        for ack in self.confirm(&outputs) {
+            self.endpoint.handle_message(&ack, self.now).unwrap();
+        }
+        self.drain();
+    }
+
+    pub(crate) fn drain(&mut self) {
+        while self.endpoint.poll_output().is_some() {}
+    }
+}
+
+pub(crate) struct Member {
+    pub(crate) device: DeviceId,
+    account: Account,
+    one_time_key: PublicKey,
+    pub(crate) claim: String,
+    keys: RoomKeys,
+    stream: StreamRef,
+    publisher_curve: PublicKey,
+    olm: Option<Session>,
+}
+
+impl Member {
+    fn new(keys: RoomKeys, stream: StreamRef, publisher_curve: PublicKey) -> Self {
+        let mut account = Account::new();
+        let device = DeviceId::from_bytes(*account.ed25519_key().as_bytes());
+        let one_time_key = PublicKey(account.generate_one_time_keys(1).created[0]);
+        let claim = "a name of usual length".to_owned();
+        Self { device, account, one_time_key, claim, keys, stream, publisher_curve, olm: None }
+    }
+
+    pub(crate) fn room_keys(&self) -> RoomKeys {
+        self.keys.clone()
+    }
+
+    pub(crate) fn subscribe(&self) -> Vec<u8> {
+        let subscribe = Subscribe {
+            stream: self.stream.stream,
+            curve25519: PublicKey(self.account.curve25519_key()),
+            one_time_key: self.one_time_key,
+            sequence: 1,
+            claim: self.claim.clone(),
+        };
+        self.signed(Kind::Subscribe, &subscribe)
+    }
+
+    pub(crate) fn unsubscribe(&self) -> Vec<u8> {
+        let unsubscribe = Unsubscribe { stream: self.stream.stream, sequence: 2 };
+        self.signed(Kind::Unsubscribe, &unsubscribe)
+    }
+
+    fn signed(&self, kind: Kind, message: &impl Serialize) -> Vec<u8> {
+        let payload = serde_json::to_vec(message).unwrap();
+        let (room, recipient) = (self.keys.room(), Some(self.stream.publisher));
+        let form = SigningForm {
+            kind: kind.name(),
+            room: Some(&room),
+            recipient: recipient.as_ref(),
+            payload: &payload,
+        };
+        let signature = Signature::from_bytes(self.account.sign(form.to_bytes()).to_bytes());
+        let proof = self.keys.admission_proof(&self.device, &form.to_bytes());
+        let message = SignedMessage { kind, room, recipient, payload, signature, proof };
+        Envelope { sender: self.device, carrier: Carrier::Signed(message) }.encode().unwrap()
+    }
+
+    /// Reads a key and confirms it.
+    fn confirm(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let Carrier::Olm(carrier) = Envelope::decode(bytes).unwrap().carrier else { return None };
+        let message = usize::from(carrier.message_type);
+        let message = Ciphertext::from_parts(message, &carrier.ciphertext).unwrap();
+        let plaintext = match (&mut self.olm, &message) {
+            (Some(olm), message) => olm.decrypt(message).unwrap(),
+            (none, Ciphertext::PreKey(message)) => {
+                let (config, curve) = (SessionConfig::default(), self.publisher_curve.0);
+                let created = self.account.create_inbound_session(config, curve, message).unwrap();
+                *none = Some(created.session);
+                created.plaintext
+            }
+            _ => return None,
+        };
+        let OlmMessage::StreamKey(key) = OlmPlaintext::decode(&plaintext).unwrap().message else {
+            return None;
+        };
+        let Self { device, stream, keys, .. } = self;
+        let place = Place::new(keys.room(), *stream, *device, stream.publisher);
+        let ack = OlmMessage::StreamKeyAck(StreamKeyAck { share: key.share, accepted: true });
+        let plaintext = OlmPlaintext { place, message: ack }.encode();
+        let encrypted = self.olm.as_mut()?.encrypt(&*plaintext).unwrap();
+        let (message_type, ciphertext) = encrypted.to_parts();
+        let carrier = OlmCarrier {
+            recipient: stream.publisher,
+            stream: stream.stream,
+            from_publisher: false,
+            message_type: u8::try_from(message_type).unwrap(),
+            ciphertext,
+        };
+        Some(Envelope { sender: *device, carrier: Carrier::Olm(carrier) }.encode().unwrap())
+    }
+}

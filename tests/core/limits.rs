@@ -1,0 +1,227 @@
+//! What a publisher lets itself be asked for, and what it says to those who ask for more.
+
+use olmcast::{
+    device::Identity,
+    endpoint::{Admission, Event, LeaveReason, Output, Publish, SubscriptionStatus},
+    primitives::Codec,
+    protocol::{Carrier, Envelope, Kind, WithheldCode},
+};
+
+use crate::{
+    hostile::{signed, subscribe_of},
+    network::{Fate, LATENCY, Network, Room, VIDEO, invite},
+};
+
+fn is_busy(event: &Event) -> bool {
+    matches!(event, Event::Withheld { code: WithheldCode::Busy, retrying: true, .. })
+}
+
+fn rotations(room: &Room) -> usize {
+    let rotated = |event: &&Event| matches!(event, Event::Rotated { .. });
+    room.net.events(room.stream.publisher).filter(rotated).count()
+}
+
+#[test]
+fn whoever_comes_and_goes_waits_longer_each_time_and_is_told_so() {
+    let mut room = Room::with(2);
+    let [a, b] = room.subscribers[..] else { panic!() };
+    let offer = room.net.offer(a, room.stream).bytes;
+    let start = room.net.now;
+    // It comes back as soon as it can, and leaves as soon as it is in, for a minute.
+    while room.net.now < start + 60_000 {
+        let held = room.net.endpoint(a).subscription(room.stream).is_some();
+        if !held {
+            let now = room.net.time();
+            room.net.endpoint(a).subscribe(&offer, "", now).unwrap();
+            room.net.flush(a);
+        } else if room.reads(a) {
+            room.net.unsubscribe(a, room.stream);
+        }
+        room.net.run(100);
+    }
+    // Let in at 0, 5, 15, 35 s: it costs the others four generations, where it could be a hundred.
+    assert_eq!(rotations(&room), 4);
+    assert!(room.net.events(a).filter(|event| is_busy(event)).count() >= 3);
+    let status = room.net.endpoint(a).subscription(room.stream).unwrap().status;
+    assert_eq!(status, SubscriptionStatus::Deferred(WithheldCode::Busy));
+    assert!(room.reads(b));
+    // And it does get in, without being asked to do anything.
+    room.net.run(20_000);
+    assert!(room.reads(a));
+}
+
+#[test]
+fn a_holder_that_was_there_for_long_may_return_at_once() {
+    let mut room = Room::with(1);
+    let a = room.subscribers[0];
+    room.net.run(30_000);
+    room.net.unsubscribe(a, room.stream);
+    room.net.run(500);
+    let (offer, now) = (room.net.offer(a, room.stream).bytes, room.net.time());
+    room.net.endpoint(a).subscribe(&offer, "", now).unwrap();
+    room.net.flush(a);
+    room.net.run(300);
+    assert!(room.reads(a));
+}
+
+#[test]
+fn a_holder_that_starts_over_again_and_again_is_told_to_wait() {
+    let mut room = Room::with(1);
+    let (stream, publisher, keys) = (room.stream, room.stream.publisher, room.invite.room_keys());
+    let member = Identity::generate();
+    for sequence in 1..=10 {
+        let subscribe = subscribe_of(&member, stream, sequence);
+        let bytes = signed(&member.signer(), &keys, publisher, Kind::Subscribe, &subscribe);
+        room.net.deliver(publisher, &bytes);
+    }
+    let told = |room: &Room| {
+        let log = room.net.log.iter().filter(|(_, to, _)| *to == Some(member.device()));
+        log.filter(|(_, _, bytes)| bytes.windows(4).any(|text| text == b"busy")).count()
+    };
+    // The first, and three that start over.
+    assert_eq!(told(&room), 6);
+    assert_eq!(room.net.endpoint(publisher).holders(stream.stream).len(), 2);
+    room.net.run(2000);
+    let subscribe = subscribe_of(&member, stream, 11);
+    let bytes = signed(&member.signer(), &keys, publisher, Kind::Subscribe, &subscribe);
+    room.net.deliver(publisher, &bytes);
+    assert_eq!(told(&room), 6);
+}
+
+#[test]
+fn a_crowd_beyond_the_limit_is_told_to_come_again_and_gets_in() {
+    let mut room = Room::with(0);
+    let (stream, publisher, keys) = (room.stream, room.stream.publisher, room.invite.room_keys());
+    let a = room.net.device(keys.clone());
+    room.net.run(2 * LATENCY);
+    for _ in 0..2000 {
+        let member = Identity::generate();
+        let subscribe = subscribe_of(&member, stream, 1);
+        let bytes = signed(&member.signer(), &keys, publisher, Kind::Subscribe, &subscribe);
+        room.net.deliver(publisher, &bytes);
+    }
+    let offer = room.net.offer(a, stream).bytes;
+    let now = room.net.time();
+    room.net.endpoint(a).subscribe(&offer, "", now).unwrap();
+    let subscribe = room.net.endpoint(a).poll_output().unwrap();
+    let Output::Send { bytes, .. } = subscribe else { panic!() };
+    room.net.deliver(publisher, &bytes);
+    assert_eq!(room.net.endpoint(publisher).holders(stream.stream).len(), 2000);
+    room.net.run(100);
+    assert!(room.net.events(a).any(is_busy));
+    room.net.run(2000);
+    assert!(room.reads(a));
+}
+
+#[test]
+fn whoever_asks_for_keys_too_often_is_answered_busy_and_reads_on() {
+    let mut room = Room::with(1);
+    let (a, publisher) = (room.subscribers[0], room.stream.publisher);
+    // Forged frames of generations that never come make it ask; answers about what is forged
+    // bring nothing, so it asks less and less.
+    let sent = |room: &Room, from, to| {
+        room.net.log.iter().filter(|(f, t, _)| (*f, *t) == (from, Some(to))).count()
+    };
+    let (asked, answered) = (sent(&room, a, publisher), sent(&room, publisher, a));
+    for _ in 0..600 {
+        let mut forged = vec![1, 1, 1];
+        forged.extend([0x91, 0x50, 0x00]); // KID 5 << 12, CTR 1
+        forged.extend([0; 40]);
+        assert!(room.net.opens(a, room.stream, &forged).is_err());
+        room.net.run(100);
+    }
+    let asked = sent(&room, a, publisher) - asked;
+    let answered = sent(&room, publisher, a) - answered;
+    // Each answer is confirmed, and there are three renewals in a minute.
+    assert!((8..=30).contains(&asked), "{asked} in 60 s");
+    assert!(answered <= 20, "{answered} in 60 s");
+    assert!(room.reads(a));
+}
+
+#[test]
+fn a_removed_holder_that_did_not_hear_of_it_is_told_when_it_speaks() {
+    let mut room = Room::with(2);
+    let [a, b] = room.subscribers[..] else { panic!() };
+    let publisher = room.stream.publisher;
+    // The service says that it is gone, and loses what tells it so.
+    room.net.rule = Box::new(move |from, to, _| match (from == publisher, to == a) {
+        (true, true) => Fate::Lose,
+        _ => Fate::Deliver,
+    });
+    let now = room.net.time();
+    room.net.endpoint(publisher).handle_peer_gone(a, now);
+    room.net.run(6000);
+    let left =
+        Event::HolderLeft { stream: room.stream.stream, device: a, reason: LeaveReason::Gone };
+    assert!(room.net.events(publisher).any(|event| *event == left));
+    room.net.rule = Box::new(|_, _, _| Fate::Deliver);
+    // It sees frames that it cannot read, asks, hears, and subscribes anew, all in some seconds.
+    for _ in 0..50 {
+        let wire = room.net.frame(room.stream);
+        let _ = room.net.opens(a, room.stream, &wire);
+        room.net.run(100);
+    }
+    assert!(room.reads(a) && room.reads(b));
+}
+
+#[test]
+fn an_unsubscribe_that_overtakes_its_subscribe_leaves_no_ghost() {
+    let mut room = Room::with(0);
+    let (publisher, stream) = (room.stream.publisher, room.stream);
+    let a = room.net.device(room.invite.room_keys());
+    room.net.run(2 * LATENCY);
+    let is_subscribe = |bytes: &[u8]| match Envelope::decode(bytes).unwrap().carrier {
+        Carrier::Signed(signed) => signed.kind == Kind::Subscribe,
+        _ => false,
+    };
+    room.net.rule = Box::new(
+        move |_, _, bytes| {
+            if is_subscribe(bytes) { Fate::Late(300) } else { Fate::Deliver }
+        },
+    );
+    let (offer, now) = (room.net.offer(a, stream).bytes, room.net.time());
+    room.net.endpoint(a).subscribe(&offer, "", now).unwrap();
+    room.net.flush(a);
+    room.net.unsubscribe(a, stream);
+    room.net.run(1000);
+    assert!(room.net.endpoint(publisher).holders(stream.stream).is_empty());
+    let joined = |event: &&Event| matches!(event, Event::HolderJoined { .. });
+    assert_eq!(room.net.events(publisher).filter(joined).count(), 0);
+}
+
+#[test]
+fn a_holder_that_asks_anew_and_is_refused_loses_what_it_had() {
+    let mut net = Network::new();
+    let keys = invite().room_keys();
+    let publisher = net.device(keys.clone());
+    let stream = net.publish(publisher, &keys, Publish::new("camera").admission(Admission::Ask));
+    let a = net.device(keys.clone());
+    let hoard = net.endpoint(a).hoard_keys();
+    net.subscribe(a, stream);
+    net.run(100);
+    let now = net.time();
+    net.endpoint(publisher).admit(stream.stream, a, now).unwrap();
+    net.flush(publisher);
+    net.run(1000);
+    let wire = net.frame(stream);
+    assert!(net.opens(a, stream, &wire).is_ok());
+
+    // Its application lost its endpoint's state; the device is the same.
+    let rule = std::mem::replace(&mut net.rule, Box::new(|_, _, _| Fate::Lose));
+    net.unsubscribe(a, stream);
+    net.rule = rule;
+    let (offer, now) = (net.offer(a, stream).bytes, net.time());
+    net.endpoint(a).subscribe(&offer, "again", now).unwrap();
+    net.flush(a);
+    net.run(100);
+    let now = net.time();
+    net.endpoint(publisher).refuse(stream.stream, a, now).unwrap();
+    net.flush(publisher);
+    net.run(1500);
+    let left = Event::HolderLeft { stream: stream.stream, device: a, reason: LeaveReason::Refused };
+    assert!(net.events(publisher).any(|event| *event == left));
+    let wire = net.frame(stream);
+    assert!(hoard.try_open(Codec::Vp8, VIDEO, &wire).is_none());
+    let status = net.endpoint(a).subscription(stream).unwrap().status;
+    assert_eq!(status, SubscriptionStatus::Closed(Some(WithheldCode::NotAdmitted)));
+}
