@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use olmcast::{
     endpoint::{Hoard, MessageError, SubscriptionState},
+    media::FrameEncryptor,
     primitives::{
         Codec, DeviceId, Generation, Position, RoomKeys, Secret, Step, StreamId, StreamRef,
         Timestamp,
     },
     protocol::{
-        Answers, Carrier, Envelope, Kind, OfferHash, OlmCarrier, OlmMessage, OlmPlaintext, Place,
-        PublicKey, SESSION_KEY_LENGTH, StreamKey, StreamOffer, Subscribe, TrackOffer,
+        Answers, Beacon, Carrier, Envelope, Kind, OfferHash, OlmCarrier, OlmMessage, OlmPlaintext,
+        Place, PublicKey, SESSION_KEY_LENGTH, StreamKey, StreamOffer, Subscribe, TrackOffer,
     },
     sframe::CipherSuite,
 };
@@ -21,7 +22,7 @@ use vodozemac::{
 
 use crate::{
     network::{Network, VIDEO, invite},
-    tools::{Signs, encode, frame_under, signed, signed_content},
+    tools::{Signs, encode, encryptor_under, signed, signed_content},
 };
 
 /// What came of a message to the victim.
@@ -124,10 +125,26 @@ impl Forger {
         }
     }
 
-    /// A frame under that key.
-    pub(crate) fn frame(&self, session: &GroupSession, generation: u32) -> Vec<u8> {
+    /// The encryptor that goes with that key.
+    pub(crate) fn encryptor(&self, session: &GroupSession, generation: u32) -> FrameEncryptor {
         let position = at(generation, session.message_index());
-        frame_under(session, self.keys.room(), self.stream, position)
+        encryptor_under(session, self.keys.room(), self.stream, position)
+    }
+
+    /// Its first frame.
+    pub(crate) fn frame(&self, session: &GroupSession, generation: u32) -> Vec<u8> {
+        self.encryptor(session, generation).encrypt(&[1; 40]).unwrap()
+    }
+
+    /// Takes the session a step on, and says so.
+    pub(crate) fn announce(&mut self, session: &mut GroupSession, generation: u32) {
+        let Position { generation, step } = at(generation, session.message_index() + 1);
+        let stream = self.stream.stream;
+        let beacon = Beacon { stream, generation, step };
+        let message = session.encrypt(serde_json::to_vec(&beacon).unwrap()).to_bytes();
+        let carrier = Carrier::Megolm { stream, message };
+        let bytes = encode(&Envelope { sender: self.stream.publisher, carrier });
+        assert_eq!(self.deliver(&bytes), Outcome::Silent);
     }
 
     pub(crate) fn place(&self) -> Place {

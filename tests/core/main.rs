@@ -24,9 +24,12 @@ mod leases;
 mod leaves;
 mod low_order;
 mod malicious_service;
+#[cfg(target_os = "linux")]
+mod memory;
 mod network;
 mod restarts;
 mod rfc9605;
+mod secrets;
 mod statement;
 mod tools;
 mod visitor;

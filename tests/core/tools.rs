@@ -4,10 +4,10 @@ use hkdf::Hkdf;
 use olmcast::{
     device::Signer,
     endpoint::{HolderState, SubscriptionState},
-    media::{self, hazmat},
+    media::{self, FrameEncryptor, hazmat},
     primitives::{Codec, DeviceId, Position, RoomId, RoomKeys, Signature, SigningForm, StreamRef},
     protocol::{Carrier, Envelope, Kind, SignedMessage},
-    sframe::{BaseKey, CipherSuite, KeyId},
+    sframe::{BaseKey, CipherSuite},
 };
 use sha2::Sha256;
 use vodozemac::{megolm::GroupSession, olm::Account};
@@ -78,14 +78,14 @@ pub(crate) fn signed_content<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// A frame of the video track under a Megolm session at its current index, from nothing but the
+/// The video track's base key under a Megolm session at its current index, from nothing but the
 /// specification.
-pub(crate) fn frame_under(
+pub(crate) fn base_key_under(
     session: &GroupSession,
     room: RoomId,
     stream: StreamRef,
     position: Position,
-) -> Vec<u8> {
+) -> [u8; 32] {
     let suite = CipherSuite::default();
     let bytes = session.session_key().to_bytes();
     let mut info = Vec::new();
@@ -97,10 +97,22 @@ pub(crate) fn frame_under(
     info.extend_from_slice(&u32::from(position.step.get()).to_be_bytes());
     info.extend_from_slice(&VIDEO.0.to_be_bytes());
     info.extend_from_slice(&suite.id().to_be_bytes());
+    let mut base_key = [0; 32];
     let prk = Hkdf::<Sha256>::new(Some(b"olmcast/1 base key"), &bytes[5..133]);
-    let base_key = BaseKey::fill(suite, |out| prk.expand(&info, out).unwrap());
-    let key_id = KeyId(media::key_id(position).0);
-    hazmat::with_kid(Codec::Vp8, base_key, key_id).encrypt(&[1; 40]).unwrap()
+    prk.expand(&info, &mut base_key).unwrap();
+    base_key
+}
+
+/// An encryptor of the video track under that key.
+pub(crate) fn encryptor_under(
+    session: &GroupSession,
+    room: RoomId,
+    stream: StreamRef,
+    position: Position,
+) -> FrameEncryptor {
+    let base_key = base_key_under(session, room, stream, position);
+    let base_key = BaseKey::fill(CipherSuite::default(), |out| out.copy_from_slice(&base_key));
+    hazmat::with_kid(Codec::Vp8, base_key, media::key_id(position))
 }
 
 /// What no refused message may change, of every device that takes part.
