@@ -85,3 +85,25 @@ fn the_ticket_of_one_holder_is_worth_nothing_to_another() {
     room.net.run(60_000);
     assert_eq!(expired(&room, b.id()).map(|at| at - start), Some(60_000));
 }
+
+#[test]
+fn no_lie_about_presence_prolongs_a_lease() {
+    let mut room = Room::with(0);
+    let mut visitor = Visitor::join(&mut room);
+    let (publisher, device) = (room.stream.publisher, visitor.id());
+    let bytes = renew(&mut visitor, 1, 0);
+    room.net.deliver(publisher, &bytes);
+    let start = room.net.now;
+    for second in 0..70 {
+        let now = room.net.time();
+        let endpoint = room.net.endpoint(publisher);
+        // The last lie is that it went away just before its lease is over.
+        if second < 58 {
+            endpoint.handle_peer_back(device, now);
+        } else if second == 58 {
+            endpoint.handle_peer_gone(device, now);
+        }
+        room.net.run(1000);
+    }
+    assert_eq!(expired(&room, device).map(|at| at - start), Some(60_000));
+}

@@ -55,6 +55,8 @@ struct Service {
     planted: Vec<(DeviceId, Hoard)>,
     tools: Vec<Identity>,
     frames: Vec<Vec<u8>>,
+    /// The `Subscribe`s that it carried.
+    seen: Vec<SignedMessage>,
     read: usize,
     handovers: usize,
 }
@@ -80,8 +82,8 @@ impl Service {
         }
         let tools = (0..4).map(|_| Identity::generate()).collect();
         let dice = Dice(seed);
-        let frames = Vec::new();
-        Self { room, dice, honest, planted, tools, frames, read: 0, handovers: 0 }
+        let (frames, seen) = (Vec::new(), Vec::new());
+        Self { room, dice, honest, planted, tools, frames, seen, read: 0, handovers: 0 }
     }
 
     /// What its network does from now on.
@@ -178,13 +180,6 @@ impl Service {
 
     /// A `Subscribe` of a device of its own, with a proof that it has seen, or none.
     fn ask_for_itself(&mut self) {
-        let seen = |(_, _, bytes): &(DeviceId, Option<DeviceId>, Vec<u8>)| {
-            let Carrier::Signed(signed) = Envelope::decode(bytes).ok()?.carrier else {
-                return None;
-            };
-            (signed.kind == Kind::Subscribe).then_some(signed)
-        };
-        let subscribes: Vec<_> = self.room.net.log.iter().rev().filter_map(seen).take(9).collect();
         let (tool, stream) = (self.dice.pick(&self.tools), self.room.stream);
         let (publisher, sequence) = (stream.publisher, self.room.net.now);
         let subscribe = Subscribe {
@@ -210,14 +205,15 @@ impl Service {
             &payload,
         );
         let Carrier::Signed(mut with_proof) = own.carrier.clone() else { panic!() };
-        with_proof.proof = subscribes.first().and_then(|seen| seen.proof).or(Some([0; 32]));
+        with_proof.proof = self.seen.last().and_then(|seen| seen.proof).or(Some([0; 32]));
         for carrier in [Carrier::Signed(message), Carrier::Signed(with_proof), own.carrier] {
             let envelope = Envelope { sender: tool.device(), carrier };
             self.room.net.deliver(publisher, &encode(&envelope));
         }
         // And somebody's question as it was, in its own name.
-        for message in subscribes {
-            let envelope = Envelope { sender: tool.device(), carrier: Carrier::Signed(message) };
+        for message in self.seen.iter().rev().take(9) {
+            let carrier = Carrier::Signed(message.clone());
+            let envelope = Envelope { sender: tool.device(), carrier };
             self.room.net.deliver(publisher, &encode(&envelope));
         }
     }
@@ -226,6 +222,11 @@ impl Service {
     fn check(&mut self) {
         let publisher = self.room.stream.publisher;
         for (from, to, bytes) in &self.room.net.log[self.read..] {
+            if let Ok(Envelope { carrier: Carrier::Signed(message), .. }) = Envelope::decode(bytes)
+                && message.kind == Kind::Subscribe
+            {
+                self.seen.push(message);
+            }
             let Some(device) = handover(publisher, bytes) else { continue };
             assert_eq!((*from, *to), (publisher, Some(device)));
             assert!(self.honest.contains(&device), "a key went to {device}");
