@@ -6,12 +6,14 @@
 //! first-frame-of-a-step-unannounced   … or was not, and so pays for deriving the key …
 //! second-frame-of-a-step              … and the frame after it
 //! install                             a send key from a base key
+//! forged/…                            a forged frame of each class, until it is refused
 //! ```
 //!
 //! The frames of `derive` are forged: a decryptor derives the key before it can tell, and keeps
 //! nothing of a frame that was not authentic, so that the next one pays as well: for the Megolm
 //! ratchet (which goes on from where it was last), both HKDFs, the key set-up and a tag over 48
-//! bytes.
+//! bytes. Those of `forged` are of the same size. All that is tried is `forged/present-step`, and
+//! what `derive` measures, of which steps far ahead get ten a second.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench may stop")]
 
 mod pair;
@@ -26,11 +28,23 @@ use criterion::{BatchSize, Bencher};
 use olmcast::{
     media::{self, hazmat},
     primitives::{Codec, Position, Step},
-    sframe::{BaseKey, CipherSuite, DecryptError, KeyId},
+    sframe::{BaseKey, CipherSuite, Counter, DecryptError, Header, KeyId},
 };
 use pair::Pair;
 
 const FORGED_PAYLOAD: usize = 48;
+
+/// Where a forged frame claims to be from, seen from the present position, and its counter.
+type Class = (fn(Position) -> u64, u64, fn(KeyId) -> DecryptError);
+
+const FORGED: [(&str, Class); 6] = [
+    ("present-step", (|at| media::key_id(at).0, 9, |_| DecryptError::Authentication)),
+    ("step-far-ahead", (|_| 4095, 9, |_| DecryptError::Limit)),
+    ("expired-step", (|_| 0, 9, |_| DecryptError::Expired)),
+    ("newer-generation", (|_| 1 << 20, 9, DecryptError::UnknownKey)),
+    ("no-position", (|_| u64::MAX, 9, |_| DecryptError::Limit)),
+    ("counter-beyond-the-limit", (|_| 4095, 1 << 20, |_| DecryptError::Limit)),
+];
 
 fn main() {
     let mut criterion = settings::criterion();
@@ -42,6 +56,12 @@ fn main() {
     group.finish();
 
     criterion.bench_function("install", install);
+
+    let mut group = criterion.benchmark_group("forged");
+    for (name, class) in FORGED {
+        group.bench_function(name, |b| refuse(b, class));
+    }
+    group.finish();
 
     // To get to the next step takes the pair a hundred times as long as what is measured.
     let mut criterion = criterion
@@ -78,18 +98,30 @@ fn derive(b: &mut Bencher, ahead: u32) {
     });
 }
 
-/// A frame that names a position and was never encrypted: RFC 9605 §4.3, with 0 as its counter.
+/// A frame that names a position and was never encrypted, with 0 as its counter.
 fn forged(position: Position) -> Vec<u8> {
-    let key_id = media::key_id(position).0;
-    let mut wire = if key_id < 8 {
-        vec![(key_id as u8) << 4]
-    } else {
-        let bytes = key_id.to_be_bytes();
-        let zeros = key_id.leading_zeros() as usize / 8;
-        [&[0x80 | (7 - zeros as u8) << 4], &bytes[zeros..]].concat()
-    };
-    wire.extend_from_slice(&[0x55; FORGED_PAYLOAD + 16]);
-    wire
+    forged_as(media::key_id(position), 0)
+}
+
+fn forged_as(key_id: KeyId, counter: u64) -> Vec<u8> {
+    let header = Header { key_id, counter: Counter(counter) }.encode();
+    [header.as_slice(), &[0x55; FORGED_PAYLOAD + 16]].concat()
+}
+
+/// The same frame again and again, once the budget for steps far ahead is used up.
+fn refuse(b: &mut Bencher, (key_id, counter, expected): Class) {
+    let mut pair = Pair::new();
+    pair.pass(Duration::from_secs(3));
+    let far = forged_as(KeyId(4095), 9);
+    let key_id = KeyId(key_id(pair.position()));
+    let wire = forged_as(key_id, counter);
+    let expected = Err(expected(key_id));
+    let mut out = Vec::new();
+    for _ in 0..10 {
+        let _ = pair.decryptor.decrypt_into(&far, pair.now, &mut out);
+    }
+    assert_eq!(pair.decryptor.decrypt_into(&wire, pair.now, &mut out), expected);
+    b.iter(|| pair.decryptor.decrypt_into(black_box(&wire), pair.now, &mut out));
 }
 
 fn install(b: &mut Bencher) {

@@ -139,9 +139,29 @@ impl Pairwise {
     }
 }
 
+/// A message has one form. The library takes others for the same: with fields that it does not
+/// know, and with the top bit of a public key set. Whoever carries a first message could so give
+/// its session another id, by which the publisher's next ones would not be known.
+///
+/// Nor does it look at a first message's ratchet key, before that is needed for an answer.
 fn parse(carrier: &OlmCarrier) -> Result<Ciphertext, PairwiseError> {
-    Ciphertext::from_parts(usize::from(carrier.message_type), &carrier.ciphertext)
-        .map_err(|_| PairwiseError::Syntax)
+    let message = Ciphertext::from_parts(usize::from(carrier.message_type), &carrier.ciphertext)
+        .map_err(|_| PairwiseError::Syntax)?;
+    let (bytes, ratchet_key, has_plain_keys) = match &message {
+        Ciphertext::PreKey(message) => {
+            let keys = [message.identity_key(), message.base_key(), message.one_time_key()];
+            let are_plain = keys.iter().all(|key| key.as_bytes()[31] & 0x80 == 0);
+            (message.to_bytes(), message.message().ratchet_key(), are_plain)
+        }
+        Ciphertext::Normal(message) => (message.to_bytes(), message.ratchet_key(), true),
+    };
+    if !has_plain_keys || bytes != carrier.ciphertext {
+        return Err(PairwiseError::Syntax);
+    }
+    if PublicKey(ratchet_key).is_of_low_order() {
+        return Err(PairwiseError::Session);
+    }
+    Ok(message)
 }
 
 impl fmt::Debug for Pairwise {

@@ -34,6 +34,15 @@ const LOW_ORDER: [[u8; 32]; 7] = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKey(pub Curve25519PublicKey);
 
+impl PublicKey {
+    /// Whether every secret that is agreed on with it is known to all.
+    pub(crate) fn is_of_low_order(&self) -> bool {
+        let mut point = *self.0.as_bytes();
+        point[31] &= 0x7f;
+        LOW_ORDER.contains(&point)
+    }
+}
+
 impl Serialize for PublicKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
@@ -53,12 +62,11 @@ impl<'de> Deserialize<'de> for PublicKey {
         } else {
             <[u8; 32]>::deserialize(deserializer)?
         };
-        let mut point = bytes;
-        point[31] &= 0x7f;
-        if LOW_ORDER.contains(&point) {
+        let key = Self(Curve25519PublicKey::from_bytes(bytes));
+        if key.is_of_low_order() {
             return Err(de::Error::custom("a key must not be a point of low order"));
         }
-        Ok(Self(Curve25519PublicKey::from_bytes(bytes)))
+        Ok(key)
     }
 }
 

@@ -1,263 +1,208 @@
-//! A publisher with tools of its own, and what it can make a subscriber take for a key.
-
-use std::sync::Arc;
+//! What a publisher with tools of its own can make a subscriber take for a key: contents.
 
 use olmcast::{
-    endpoint::Hoard,
-    primitives::{
-        Codec, DeviceId, Generation, Invite, Position, RoomKeys, Secret, Signature, SigningForm,
-        Step, StreamId, StreamRef, Timestamp,
-    },
-    protocol::{
-        Answers, Beacon, Carrier, Envelope, Kind, OfferHash, OlmCarrier, OlmMessage, OlmPlaintext,
-        Place, PublicKey, SESSION_KEY_LENGTH, SignedMessage, StreamKey, StreamOffer, Subscribe,
-        TrackOffer,
-    },
+    device::PairwiseError,
+    endpoint::MessageError,
+    primitives::{DeviceId, StreamId, StreamRef},
+    protocol::{Answers, OfferHash, OlmMessage, OlmPlaintext, Place, PublicKey, StreamKey},
     sframe::CipherSuite,
 };
 use vodozemac::{
-    megolm::{GroupSession, SessionConfig as MegolmConfig},
-    olm::{Account, Session, SessionConfig},
+    megolm::{GroupSession, InboundGroupSession, SessionConfig},
+    olm::Account,
 };
 
-use crate::network::{Network, VIDEO, invite};
+use crate::{
+    forger::{Forger, Outcome, at, group_session, session_key},
+    network::invite,
+    tools::Signs,
+};
 
-/// The forger, and the subscriber that asked it for a key.
-struct Forger {
-    net: Network,
-    keys: RoomKeys,
-    stream: StreamRef,
-    offer: OfferHash,
-    olm: Session,
-    victim: DeviceId,
-    asked: Subscribe,
-    hoard: Hoard,
-}
+const SYNTAX: Outcome = Outcome::Error(MessageError::Olm(PairwiseError::Syntax));
+const MISDIRECTED: Outcome = Outcome::Error(MessageError::Olm(PairwiseError::Misdirected));
 
-fn sent<T: serde::de::DeserializeOwned>(bytes: &[u8], kind: Kind) -> Option<T> {
-    match Envelope::decode(bytes).ok()?.carrier {
-        Carrier::Signed(signed) if signed.kind == kind => {
-            serde_json::from_slice(&signed.payload).ok()
-        }
-        _ => None,
-    }
-}
-
-impl Forger {
-    fn new() -> Self {
-        let (mut net, invite): (_, Invite) = (Network::new(), invite());
-        let (account, keys) = (Account::new(), invite.room_keys());
-        let publisher = DeviceId::from_bytes(*account.ed25519_key().as_bytes());
-        let stream = StreamRef { publisher, stream: StreamId::from_bytes([5; 16]) };
-        let offer = StreamOffer {
-            stream: stream.stream,
-            label: "camera".to_owned(),
-            tracks: vec![TrackOffer { id: VIDEO, codec: Codec::Vp8, layers: 1 }],
-            media: String::new(),
-            curve25519: PublicKey(account.curve25519_key()),
-            started: Timestamp::default(),
-            seq: 1,
-        };
-        let payload = serde_json::to_vec(&offer).unwrap();
-        let offer = OfferHash::of(&payload);
-        let room = keys.room();
-        let kind = Kind::StreamOffer;
-        let form = SigningForm {
-            kind: kind.name(),
-            room: Some(&room),
-            recipient: None,
-            payload: &payload,
-        };
-        let signature = Signature::from_bytes(account.sign(form.to_bytes()).to_bytes());
-        let proof = keys.admission_proof(&publisher, &form.to_bytes());
-        let signed = SignedMessage { kind, room, recipient: None, payload, signature, proof };
-        let envelope = Envelope { sender: publisher, carrier: Carrier::Signed(signed) };
-
-        let victim = net.device(keys.clone());
-        let hoard = net.endpoint(victim).hoard_keys();
-        let now = net.time();
-        net.endpoint(victim).subscribe(&envelope.encode().unwrap(), "", now).unwrap();
-        net.flush(victim);
-        let asked: Subscribe =
-            net.log.iter().find_map(|(_, _, bytes)| sent(bytes, Kind::Subscribe)).unwrap();
-        let (curve, one_time_key) = (asked.curve25519.0, asked.one_time_key.0);
-        let config = SessionConfig::default();
-        let olm = account.create_outbound_session(config, curve, one_time_key).unwrap();
-        Self { net, keys, stream, offer, olm, victim, asked, hoard }
-    }
-
-    /// A key as an honest publisher would send it.
-    fn key(&self, session: &GroupSession, generation: u32) -> StreamKey {
-        StreamKey {
-            share: 1,
-            position: Position {
-                generation: Generation(generation),
-                step: Step::new(session.message_index()).unwrap(),
-            },
-            session_key: session_key(&session.session_key().to_bytes()),
-            suite: CipherSuite::default(),
-            offer: self.offer,
-            answers: Answers::OneTimeKey(self.asked.one_time_key),
-        }
-    }
-
-    fn place(&self) -> Place {
-        Place::new(self.keys.room(), self.stream, self.stream.publisher, self.victim)
-    }
-
-    fn plaintext(&self, key: StreamKey) -> OlmPlaintext {
-        OlmPlaintext { place: self.place(), message: OlmMessage::StreamKey(key) }
-    }
-
-    /// Sends a plaintext under the Olm session, and says how many keys the victim has then.
-    fn send(&mut self, plaintext: &[u8]) -> usize {
-        let encrypted = self.olm.encrypt(plaintext).unwrap();
-        let (message_type, ciphertext) = encrypted.to_parts();
-        let carrier = Carrier::Olm(OlmCarrier {
-            recipient: self.victim,
-            stream: self.stream.stream,
-            from_publisher: true,
-            message_type: u8::try_from(message_type).unwrap(),
-            ciphertext,
-        });
-        let sender = self.stream.publisher;
-        let bytes = Envelope { sender, carrier }.encode().unwrap();
-        self.net.deliver(self.victim, &bytes);
-        self.hoard.sessions()
-    }
-
-    fn send_key(&mut self, key: StreamKey) -> usize {
-        let plaintext = self.plaintext(key);
-        self.send(&plaintext.encode())
-    }
-
-    fn position(&mut self) -> Option<Position> {
-        self.net.endpoint(self.victim).subscription(self.stream).unwrap().position
-    }
-}
-
-fn session_key(bytes: &[u8]) -> Arc<Secret<SESSION_KEY_LENGTH>> {
-    let mut key = [0; SESSION_KEY_LENGTH];
-    key[..bytes.len()].copy_from_slice(bytes);
-    Arc::new(Secret::from_slice(&key).unwrap())
-}
-
-#[test]
-fn a_key_that_is_wrong_in_one_place_is_not_taken() {
-    let mut forger = Forger::new();
-    let mut session = GroupSession::new(MegolmConfig::default());
-    session.encrypt(b"to index 1");
-    let other = DeviceId::from_bytes(*Account::new().ed25519_key().as_bytes());
-    let good = forger.key(&session, 1);
-    let step = |step| Position { generation: Generation(1), step: Step::new(step).unwrap() };
-    let (us, room, stream) = (forger.victim, forger.keys.room(), forger.stream);
+/// Keys that are right but for one thing.
+fn wrong_in_one_place(good: &StreamKey, session: &GroupSession) -> Vec<(&'static str, StreamKey)> {
+    let stranger = PublicKey(Account::new().curve25519_key());
     let altered = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = session.session_key().to_bytes();
         change(&mut bytes);
-        session_key(&bytes)
+        StreamKey { session_key: session_key(&bytes), ..good.clone() }
     };
-    let keys = [
-        ("offer", StreamKey { offer: OfferHash::of(b"another"), ..good.clone() }),
-        ("answers", StreamKey { answers: Answers::Request(0), ..good.clone() }),
-        ("step before", StreamKey { position: step(0), ..good.clone() }),
-        ("step after", StreamKey { position: step(2), ..good.clone() }),
-        ("signature", StreamKey { session_key: altered(&|key| key[228] ^= 1), ..good.clone() }),
-        ("ratchet", StreamKey { session_key: altered(&|key| key[50] ^= 1), ..good.clone() }),
-        ("version", StreamKey { session_key: altered(&|key| key[0] = 1), ..good.clone() }),
+    let position = |generation, step| StreamKey { position: at(generation, step), ..good.clone() };
+    let answers = |answers| StreamKey { answers, ..good.clone() };
+    let other = group_session(1).session_key().to_bytes();
+    let inbound = InboundGroupSession::new(&session.session_key(), SessionConfig::default());
+    let exported = inbound.export_at_first_known_index().to_bytes();
+    vec![
+        ("of another offer", StreamKey { offer: OfferHash::of(b"another"), ..good.clone() }),
+        ("for somebody else's Subscribe", answers(Answers::OneTimeKey(stranger))),
+        ("for a request that nobody made", answers(Answers::Request(0))),
+        ("for a request of somebody else", answers(Answers::Request(u64::MAX))),
+        ("a step before the session's", position(1, 0)),
+        ("a step after the session's", position(1, 2)),
+        ("the last step", position(1, 4095)),
+        ("a session key of another version", altered(&|key| key[0] = 1)),
+        ("a session key of a later version", altered(&|key| key[0] = 3)),
+        ("another index", altered(&|key| key[4] = 2)),
+        ("another index, far on", altered(&|key| key[1] = 0x80)),
+        ("a ratchet altered at its start", altered(&|key| key[5] ^= 1)),
+        ("a ratchet altered at its end", altered(&|key| key[132] ^= 0x80)),
+        ("another session's ratchet", altered(&|key| key[5..133].copy_from_slice(&other[5..133]))),
+        ("a session id altered", altered(&|key| key[140] ^= 1)),
+        ("another session's id", altered(&|key| key[133..165].copy_from_slice(&other[133..165]))),
+        ("a signature altered at its start", altered(&|key| key[165] ^= 1)),
+        ("a signature altered at its end", altered(&|key| key[228] ^= 1)),
+        ("another session's signature", altered(&|key| key[165..].copy_from_slice(&other[165..]))),
+        ("no signature", altered(&|key| key[165..].fill(0))),
+        ("an exported key", altered(&|key| *key = exported.clone())),
         (
-            "exported",
-            StreamKey {
-                // The same ratchet without a signature, as `ExportedSessionKey` has it.
-                session_key: altered(&|key| {
-                    key.truncate(key.len() - 64);
-                    key[0] = 1;
-                }),
-                ..good.clone()
-            },
+            "an exported key under a session key's version",
+            altered(&|key| {
+                *key = exported.clone();
+                key[0] = 2;
+            }),
         ),
-    ];
-    for (what, key) in keys {
-        assert_eq!(forger.send_key(key), 0, "{what}");
-        assert_eq!(forger.position(), None);
+        ("nothing but zeros", altered(&|key| key.fill(0))),
+        (
+            "a session id of small order, all else to match",
+            altered(&|key| {
+                // The neutral point, for which signatures of zeros would be right if it were allowed.
+                key[133..].fill(0);
+                key[133] = 1;
+                key[165] = 1;
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn a_key_that_is_wrong_in_one_place_is_refused_and_changes_nothing() {
+    // Once to whoever waits for its first key, and once to whoever has one.
+    for holds_one in [false, true] {
+        let mut forger = Forger::new();
+        let held = group_session(0);
+        if holds_one {
+            assert_eq!(forger.send_key(forger.key(&held, 0)), Outcome::Accepted);
+        }
+        let session = group_session(1);
+        let good = forger.key(&session, 1);
+        forger.probes = vec![forger.frame(&held, 0), forger.frame(&session, 1)];
+        let mut tried = 0;
+        for (what, key) in wrong_in_one_place(&good, &session) {
+            forger.expect(what, Outcome::Refused, |forger| forger.send_key(key));
+            tried += 1;
+        }
+        assert!(tried >= 20);
+        assert_eq!(forger.send_key(good), Outcome::Accepted, "and the right one is taken");
+        assert_eq!(forger.position(), Some(at(1, 1)));
     }
+}
+
+#[test]
+fn a_key_from_for_or_about_anything_else_is_refused_and_changes_nothing() {
+    let mut forger = Forger::new();
+    let session = group_session(0);
+    let good = forger.key(&session, 1);
+    forger.probes = vec![forger.frame(&session, 1)];
+    let (us, room, stream) = (forger.victim, forger.keys.room(), forger.stream);
+    let (publisher, other) = (stream.publisher, Account::new().id());
     let elsewhere = StreamRef { stream: StreamId::from_bytes([6; 16]), ..stream };
-    let places = [
-        Place::new(room, stream, stream.publisher, other),
-        Place::new(room, stream, other, us),
-        Place::new(room, elsewhere, stream.publisher, us),
-        Place::new(invite().room(), stream, stream.publisher, us),
-    ];
-    for place in places {
+    let of_another = StreamRef { publisher: other, ..stream };
+    let none = DeviceId::from_bytes([0; 32]);
+    for (what, place) in [
+        ("for another recipient", Place::new(room, stream, publisher, other)),
+        ("from another sender", Place::new(room, stream, other, us)),
+        ("from nobody", Place::new(room, stream, none, us)),
+        ("turned round", Place::new(room, stream, us, publisher)),
+        ("to its own sender", Place::new(room, stream, publisher, publisher)),
+        ("about another stream", Place::new(room, elsewhere, publisher, us)),
+        ("about another publisher's stream", Place::new(room, of_another, publisher, us)),
+        ("in another room", Place::new(invite().room(), stream, publisher, us)),
+    ] {
         let message = OlmMessage::StreamKey(good.clone());
-        assert_eq!(forger.send(&OlmPlaintext { place, message }.encode()), 0);
-        assert_eq!(forger.position(), None);
+        let plaintext = OlmPlaintext { place, message }.encode();
+        forger.expect(what, MISDIRECTED, |forger| forger.send(&plaintext));
     }
-    assert_eq!(forger.send_key(good), 1, "and only the right one is");
-    assert_eq!(
-        forger.position().map(|at| (at.generation, at.step.get())),
-        Some((Generation(1), 1))
-    );
+    assert_eq!(forger.send_key(good), Outcome::Accepted);
 }
 
 #[test]
-fn a_generation_is_taken_once_and_only_forwards() {
+fn a_plaintext_that_says_what_no_key_says_is_refused_and_changes_nothing() {
+    const KIND: usize = 32;
+    const STEP: usize = 35;
+    const SUITE: usize = 265;
+    const ANSWERS: usize = 298;
     let mut forger = Forger::new();
-    let (first, second) =
-        (GroupSession::new(MegolmConfig::default()), GroupSession::new(MegolmConfig::default()));
-    assert_eq!(forger.send_key(forger.key(&first, 5)), 1);
-    let held = forger.position();
-    for (session, generation) in [(&second, 5), (&first, 6), (&first, 4)] {
-        assert_eq!(forger.send_key(forger.key(session, generation)), 1, "{generation}");
-        assert_eq!(forger.position(), held);
+    let session = group_session(1);
+    let good = forger.plaintext(forger.key(&session, 1));
+    forger.probes = vec![forger.frame(&session, 1)];
+    assert_eq!((good[KIND], good[STEP], good[SUITE], good[ANSWERS]), (0, 1, 4, 0));
+    assert_eq!(good.len(), 331);
+    let with = |at: usize, bytes: &[u8]| [&good[..at], bytes, &good[at + 1..]].concat();
+    let suites = [0, 1, 2, 3, 6, 7, 0x7f].map(|suite| with(SUITE, &[suite]));
+    // A suite of two bytes: 260 and 65,535.
+    let wide = [with(SUITE, &[0x84, 2]), with(SUITE, &[0xff, 0xff, 3])];
+    let steps = [with(STEP, &[0x80, 0x20]), with(STEP, &[0xff, 0xff, 0xff, 0xff, 0x0f])];
+    let generations = [with(STEP - 1, &[0xff, 0xff, 0xff, 0xff, 0x1f])];
+    let kinds = [5, 6, 0x7f, 0x80, 0xff].map(|kind| with(KIND, &[kind]));
+    let answers = [2, 0xff].map(|kind| with(ANSWERS, &[kind]));
+    let shorter = [[&good[..100], &good[101..]].concat()];
+    let all = [&suites[..], &wide, &steps, &generations, &kinds, &answers, &shorter].concat();
+    assert!(all.len() >= 20);
+    for plaintext in all {
+        let what = format!("{plaintext:02x?}");
+        forger.expect(&what, SYNTAX, |forger| forger.send(&plaintext));
     }
-    // The same again is no news, and a later generation is.
-    assert_eq!(forger.send_key(forger.key(&first, 5)), 1);
-    assert_eq!(forger.send_key(forger.key(&second, 7)), 2);
-    let held = forger.position();
-    // One of before may come late, to a newcomer; the stream does not fall back to it.
-    let late = GroupSession::new(MegolmConfig::default());
-    assert_eq!(forger.send_key(forger.key(&late, 6)), 3);
-    assert_eq!(forger.position(), held);
-    // Once they have expired they stay so.
-    forger.net.run(5000);
-    for generation in [4, 5, 6] {
-        let session = GroupSession::new(MegolmConfig::default());
-        assert_eq!(forger.send_key(forger.key(&session, generation)), 3);
+    // What another kind of message may say is none that a publisher sends.
+    for kind in 1..=3 {
+        let plaintext = with(KIND, &[kind]);
+        forger.expect("another kind", MISDIRECTED, |forger| forger.send(&plaintext));
     }
+    for length in 0..good.len() {
+        forger.expect("cut", SYNTAX, |forger| forger.send(&good[..length]));
+    }
+    assert_eq!(forger.send(&good), Outcome::Accepted);
 }
 
 #[test]
-fn a_beacon_for_another_stream_generation_or_step_moves_nothing() {
+fn a_key_that_answers_what_was_answered_or_given_up_is_refused() {
     let mut forger = Forger::new();
-    let mut session = GroupSession::new(MegolmConfig::default());
-    forger.send_key(forger.key(&session, 1));
-    let step = |step| Step::new(step).unwrap();
-    let stream = forger.stream.stream;
-    let other = StreamId::from_bytes([6; 16]);
-    // The index is 0, 1, 2 and 3 in turn, so the steps to come are 1, 2, 3 and 4.
-    let wrong = [
-        Beacon { stream: other, generation: Generation(1), step: step(1) },
-        Beacon { stream, generation: Generation(2), step: step(2) },
-        Beacon { stream, generation: Generation(1), step: step(4095) },
-        Beacon { stream, generation: Generation(1), step: step(3) },
-    ];
-    let held = forger.position();
-    let sender = forger.stream.publisher;
-    let send = |forger: &mut Forger, session: &mut GroupSession, beacon: &Beacon| {
-        let message = session.encrypt(serde_json::to_vec(beacon).unwrap()).to_bytes();
-        let carrier = Carrier::Megolm { stream, message };
-        let bytes = Envelope { sender, carrier }.encode().unwrap();
-        forger.net.deliver(forger.victim, &bytes);
-        forger.position()
-    };
-    for beacon in &wrong {
-        assert_eq!(send(&mut forger, &mut session, beacon), held, "{beacon:?}");
-    }
-    let right = Beacon { stream, generation: Generation(1), step: step(5) };
-    assert_ne!(send(&mut forger, &mut session, &right), held);
-    // And nobody else can make one.
-    let mut stranger = GroupSession::new(MegolmConfig::default());
-    let held = forger.position();
-    let forged = Beacon { stream, generation: Generation(1), step: step(1) };
-    assert_eq!(send(&mut forger, &mut stranger, &forged), held);
+    let before = forger.asked.one_time_key;
+    let [first, second, third] = [0, 0, 0].map(group_session);
+    forger.probes = vec![forger.frame(&first, 1), forger.frame(&third, 3)];
+    // The Subscribe of before, under the session that answers the one of now.
+    forger.have_victim_ask_again();
+    let old = |key: StreamKey| StreamKey { answers: Answers::OneTimeKey(before), ..key };
+    let key = old(forger.key(&first, 1));
+    forger.expect("an old Subscribe", Outcome::Refused, |forger| forger.send_key(key));
+    assert_eq!(forger.send_key(forger.key(&first, 1)), Outcome::Accepted);
+
+    // A request that is open is answered once.
+    let unknown = forger.frame(&second, 2);
+    assert!(forger.net.opens(forger.victim, forger.stream, &unknown).is_err());
+    let before = forger.net.log.len();
+    forger.net.run(500);
+    let request = forger.heard(before).into_iter().find_map(|message| match message {
+        OlmMessage::StreamKeyRequest(request) => Some(request),
+        _ => None,
+    });
+    let request = request.unwrap();
+    assert_eq!(request.held, Some(at(1, 0)));
+    let answer = |key: StreamKey, id| StreamKey { answers: Answers::Request(id), ..key };
+    let key = answer(forger.key(&second, 2), request.request ^ 1);
+    forger.expect("another request", Outcome::Refused, |forger| forger.send_key(key));
+    let key = answer(forger.key(&second, 2), request.request);
+    assert_eq!(forger.send_key(key), Outcome::Accepted);
+    let key = answer(forger.key(&third, 3), request.request);
+    forger.expect("answered before", Outcome::Refused, |forger| forger.send_key(key));
+    assert_eq!(forger.send_key(forger.key(&third, 3)), Outcome::Accepted);
+}
+
+#[test]
+fn a_suite_that_the_publisher_chose_is_taken() {
+    let mut forger = Forger::new();
+    let session = group_session(0);
+    let key = StreamKey { suite: CipherSuite::AesGcm256Sha512, ..forger.key(&session, 0) };
+    assert_eq!(forger.send_key(key), Outcome::Accepted);
 }
