@@ -6,7 +6,7 @@ use olmcast::{
     protocol::WithheldCode,
 };
 
-use crate::network::{Network, Room, invite};
+use crate::network::{Fate, Network, Room, invite};
 
 fn refusals(net: &Network, stream: StreamRef) -> Vec<Refusal> {
     net.events(stream.publisher)
@@ -232,4 +232,30 @@ fn after_a_kick_the_kicked_one_and_new_devices_stay_out_and_those_of_before_may_
     room.net.subscribe(new_device, next);
     room.net.run(3000);
     assert_eq!(room.hoards[2].sessions(), 0);
+}
+
+#[test]
+fn a_holder_that_begins_anew_needs_no_second_answer_of_the_application() {
+    let mut net = Network::new();
+    let keys = RoomKeys::without_invite(RoomId::from_name("my own room"));
+    let publisher = net.device(keys.clone());
+    let stream = net.publish(publisher, &keys, Publish::new("camera"));
+    let (a, b) = (net.device(keys.clone()), net.device(keys));
+    for device in [a, b] {
+        net.subscribe(device, stream);
+        net.run(500);
+        let now = net.time();
+        net.endpoint(publisher).admit(stream.stream, device, now).unwrap();
+        net.flush(publisher);
+    }
+    // It hears nothing for so long that it begins anew; its renewals arrive, so it stays a holder.
+    net.run(1000);
+    net.rule = Box::new(move |_, to, _| if to == a { Fate::Lose } else { Fate::Deliver });
+    net.run(61_000);
+    net.rule = Box::new(|_, _, _| Fate::Deliver);
+    assert_eq!(net.endpoint(publisher).holders(stream.stream).len(), 2);
+    net.unsubscribe(b, stream);
+    net.run(10_000);
+    let wire = net.frame(stream);
+    assert!(net.opens(a, stream, &wire).is_ok());
 }

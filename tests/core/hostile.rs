@@ -561,3 +561,26 @@ fn members_that_use_up_all_steps_gain_nothing() {
     assert_eq!(position.generation.0, 1);
     assert!(room.reads(a));
 }
+
+/// Else somebody who was removed could, with the service and the relay, forge frames for a holder
+/// that is kept from the new key, for as long as they like.
+#[test]
+fn a_generation_that_the_publisher_says_is_over_opens_nothing_any_more() {
+    let mut room = Room::with(2);
+    let [a, b] = room.subscribers[..] else { panic!() };
+    let (stream, publisher) = (room.stream, room.stream.publisher);
+    let mut kept: Vec<_> = (0..20).map(|_| room.net.frame(stream)).collect();
+    // The service lets pass what renews the lease, and nothing else.
+    room.net.rule = Box::new(move |from, to, bytes| {
+        let holds_key = from == publisher && bytes.len() > 400;
+        if (from == a || to == a) && (holds_key || !is_olm(bytes)) {
+            Fate::Lose
+        } else {
+            Fate::Deliver
+        }
+    });
+    room.net.kick(stream, b);
+    // The first renewal after the kick is answered by the generation that is in use now.
+    room.net.run(30_000);
+    assert!(room.net.opens(a, stream, &kept.pop().unwrap()).is_err());
+}

@@ -165,3 +165,24 @@ fn a_holder_that_stops_renewing_loses_its_lease_after_sixty_seconds() {
     assert!(room.net.events(publisher).any(|event| *event == expired));
     assert!(room.reads(a) && !room.reads(b));
 }
+
+#[test]
+fn a_kick_of_a_leaver_that_just_came_back_has_a_kicks_deadline() {
+    let mut room = Room::with(2);
+    let [a, b] = room.subscribers[..] else { panic!() };
+    let offer = room.net.offer(b, room.stream).bytes;
+    room.net.run(30_000);
+    // One holder answers nothing, so the switch waits for its deadline.
+    room.net.rule = Box::new(move |from, _, _| if from == a { Fate::Lose } else { Fate::Deliver });
+    room.net.unsubscribe(b, room.stream);
+    room.net.run(10);
+    let now = room.net.time();
+    room.net.endpoint(b).subscribe(&offer, "", now).unwrap();
+    room.net.flush(b);
+    room.net.run(50);
+    // It is a holder again, and was sent nothing yet; what it had it still has.
+    assert_eq!(room.net.endpoint(room.stream.publisher).holders(room.stream.stream).len(), 2);
+    room.net.kick(room.stream, b);
+    room.net.run(1000);
+    assert!(is_cut_off(&mut room, 1));
+}

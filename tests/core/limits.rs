@@ -225,3 +225,33 @@ fn a_holder_that_asks_anew_and_is_refused_loses_what_it_had() {
     let status = net.endpoint(a).subscription(stream).unwrap().status;
     assert_eq!(status, SubscriptionStatus::Closed(Some(WithheldCode::NotAdmitted)));
 }
+
+#[test]
+fn whoever_must_wait_uses_up_nobody_elses_admission() {
+    let mut room = Room::with(0);
+    let (stream, publisher, keys) = (room.stream, room.stream.publisher, room.invite.room_keys());
+    let a = room.net.device(keys.clone());
+    room.net.run(2 * LATENCY);
+    let member = Identity::generate();
+    let send = |room: &mut Room, sequence, kind: Kind| {
+        let subscribe = subscribe_of(&member, stream, sequence);
+        // Who reads an `Unsubscribe` ignores the other fields.
+        let bytes = signed(&member.signer(), &keys, publisher, kind, &subscribe);
+        room.net.deliver(publisher, &bytes);
+        bytes
+    };
+    send(&mut room, 1, Kind::Subscribe);
+    send(&mut room, 2, Kind::Unsubscribe);
+    // One message, which is answered `busy` each time that it comes, and may come again.
+    let again = send(&mut room, 3, Kind::Subscribe);
+    for _ in 0..2000 {
+        room.net.deliver(publisher, &again);
+    }
+    let (offer, now) = (room.net.offer(a, stream).bytes, room.net.time());
+    room.net.endpoint(a).subscribe(&offer, "", now).unwrap();
+    let Some(Output::Send { bytes, .. }) = room.net.endpoint(a).poll_output() else { panic!() };
+    room.net.deliver(publisher, &bytes);
+    room.net.run(500);
+    assert!(!room.net.events(a).any(is_busy));
+    assert!(room.reads(a));
+}
