@@ -15,7 +15,7 @@ use crate::{
     clock,
     endpoint::{Endpoint, Event, Output, Recipient},
     primitives::DeviceId,
-    protocol::service::Payload,
+    protocol::{Envelope, service::Payload},
 };
 
 /// Messages that may wait for room in the connection: a key for each of some thousand holders. When
@@ -88,9 +88,8 @@ impl Driver {
                 self.endpoint.handle_reconnect(clock::now());
                 self.tell(ClientEvent::Entered);
             }
-            ConnectionEvent::Mail { bytes, .. } | ConnectionEvent::Broadcast { bytes, .. } => {
-                self.take(&bytes);
-            }
+            ConnectionEvent::Mail { from, bytes } => self.take_from(from, &bytes),
+            ConnectionEvent::Broadcast { from, bytes, .. } => self.take_from(from, &bytes),
             ConnectionEvent::State { device, stream, bytes, .. } => {
                 self.take(&bytes);
                 self.room.send_modify(|room| room.mark(device, stream, true));
@@ -130,6 +129,16 @@ impl Driver {
             self.endpoint.handle_peer_back(device, now);
         } else {
             self.endpoint.handle_peer_gone(device, now);
+        }
+    }
+
+    /// A message of whom the service names. Members cannot make us work in others' names then;
+    /// the service could, but it can also keep the messages.
+    fn take_from(&mut self, from: DeviceId, bytes: &[u8]) {
+        if Envelope::decode(bytes).is_ok_and(|envelope| envelope.sender == from) {
+            self.take(bytes);
+        } else {
+            tracing::debug!(from = %from.short(), "a message in another's name");
         }
     }
 

@@ -27,6 +27,10 @@ pub enum PairwiseError {
     Misdirected,
 }
 
+/// Messages of one side that the other does not answer: far more than a lease has time for. The
+/// library would go on to 2,000 before it looks at the MAC, and anybody can forge that.
+const MAX_CHAIN: u64 = 512;
+
 /// Whom an Olm session is with, and about what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Between {
@@ -120,6 +124,13 @@ impl Pairwise {
     /// Decrypts a message of this session.
     pub(crate) fn open(&mut self, carrier: &OlmCarrier) -> Result<OlmMessage, PairwiseError> {
         let message = parse(carrier)?;
+        let index = match &message {
+            Ciphertext::PreKey(message) => message.message().chain_index(),
+            Ciphertext::Normal(message) => message.chain_index(),
+        };
+        if index > MAX_CHAIN {
+            return Err(PairwiseError::Decryption);
+        }
         if let Ciphertext::PreKey(message) = &message
             && message.session_id() != self.session.session_id()
         {

@@ -18,7 +18,7 @@ pub enum EndpointError {
     #[error("a stream needs at least one track, and at most 65,536")]
     NoTracks,
     /// The claim, or what is said of a stream to be published, does not fit a message.
-    #[error("too long: a claim may have 4 KiB, the description of a stream 32 KiB")]
+    #[error("too long: a claim may have 2 KiB, the description of a stream 32 KiB")]
     TooLarge,
     /// Admission is by invite, but the room was entered without one.
     #[error("admission by invite needs a room with an invite; use another admission policy")]
@@ -78,7 +78,4 @@ pub enum MessageError {
     /// It is older than what is known already, or a repetition.
     #[error("the message is old news")]
     Old,
-    /// More is offered than this endpoint keeps track of.
-    #[error("more streams are offered than are kept track of")]
-    TooMany,
 }

@@ -16,8 +16,7 @@ impl Offers {
     /// Takes note of an offer.
     ///
     /// # Errors
-    /// [`MessageError::Old`] if the same or a newer one of this stream is known,
-    /// [`MessageError::TooMany`].
+    /// [`MessageError::Old`] if the same or a newer one of this stream is known.
     pub(super) fn note(&mut self, offer: &Offer) -> Result<(), MessageError> {
         if let Some(seq) = self.0.get_mut(&offer.stream) {
             if offer.content.seq <= *seq {
@@ -39,7 +38,8 @@ impl Offers {
                 }
             });
         } else if self.0.len() >= MAX_OFFERS {
-            return Err(MessageError::TooMany);
+            // What is forgotten is only that it was shown: many offers must not hide others.
+            self.0.shift_remove_index(0);
         }
         self.0.insert(offer.stream, offer.content.seq);
         Ok(())

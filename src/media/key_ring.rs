@@ -168,16 +168,18 @@ impl KeyRing {
         !self.holds(generation) && self.dropped.is_none_or(|dropped| generation > dropped)
     }
 
-    /// The publisher says that it is at a position whose key is not here.
-    pub(crate) fn note_missing(&mut self, position: Position) {
+    /// The publisher announced where it is: a new step, or a generation whose key is not here.
+    pub(crate) fn announce(&mut self, position: Position, now: Timestamp) {
         if self.newest.is_some_and(|newest| position.generation > newest) {
+            // In use, and its key is not here. What is held is over nevertheless, or whoever was
+            // removed could go on forging frames for those who are kept from the new key.
+            for held in self.generations.values_mut() {
+                held.expires.get_or_insert(now + GENERATION_RETENTION);
+            }
             let key_id = super::key_id(position);
             self.missing.get_or_insert(Missing { key_id, since: None });
+            return;
         }
-    }
-
-    /// The publisher announced a new step.
-    pub(crate) fn announce(&mut self, position: Position, now: Timestamp) {
         let Some(held) = self.generations.get_mut(&position.generation) else { return };
         if position.step > held.head {
             held.head = position.step;

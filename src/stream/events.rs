@@ -237,8 +237,6 @@ pub enum LeaveReason {
     Unsubscribed,
     /// We removed it.
     Kicked,
-    /// It asked anew, and our application refused it.
-    Refused,
     /// It vanished and did not come back within 5 s.
     Gone,
     /// It did not renew its lease for 60 s.
@@ -250,7 +248,6 @@ impl fmt::Display for LeaveReason {
         f.write_str(match self {
             Self::Unsubscribed => "unsubscribed",
             Self::Kicked => "kicked",
-            Self::Refused => "refused",
             Self::Gone => "vanished",
             Self::LeaseExpired => "lease expired",
         })

@@ -107,6 +107,8 @@ impl Holder {
         self.exposed = before.exposed;
         self.exposed_to_pending = before.exposed_to_pending;
         self.pulls = before.pulls;
+        // Our application knows of it, and it reads on from where it could before.
+        self.announced = before.announced;
     }
 
     /// Whether any key was sent to it, acked or not. Only then does its leaving need a rotation.
@@ -180,7 +182,9 @@ impl Holder {
         }
         let (position, Handover { stream, suite, offer }) = (session.position(), handover);
         let Some(delivery) = self.delivery(which) else { return };
-        delivery.position = position;
+        if delivery.accepted != Some(true) {
+            delivery.position = position;
+        }
         delivery.retry.sent(fx);
         let share = delivery.share;
         self.exposed = true;

@@ -49,7 +49,7 @@ pub(crate) struct Subscription {
     claim: String,
     ring: SharedKeyRing,
     sessions: Vec<InboundSession>,
-    olm: Option<Pairwise>,
+    olm: Option<Olm>,
     asking: Asking,
     pull: Pull,
     lease: Lease,
@@ -59,6 +59,12 @@ pub(crate) struct Subscription {
     closed: Option<WithheldCode>,
     look_at: Timestamp,
     hoard: Option<Hoard>,
+}
+
+/// The session with the publisher, and the one-time key of the `Subscribe` by which it came.
+struct Olm {
+    session: Pairwise,
+    one_time_key: PublicKey,
 }
 
 /// The `Subscribe` that is on its way, or was answered.
@@ -246,7 +252,7 @@ impl Subscription {
             return Err(PairwiseError::Session);
         }
         let known = match &mut self.olm {
-            Some(olm) => olm.open(carrier),
+            Some(olm) => olm.session.open(carrier),
             None => Err(PairwiseError::Session),
         };
         let message = match known {
@@ -257,8 +263,9 @@ impl Subscription {
                 let (room, stream) = (self.keys.room(), self.stream);
                 let between = Between { room, stream, us, peer };
                 let (curve, ours) = (self.offer.curve25519, self.asking.one_time_key);
-                let (olm, message) = Pairwise::inbound(fx.identity, between, curve, ours, carrier)?;
-                self.olm = Some(olm);
+                let (session, message) =
+                    Pairwise::inbound(fx.identity, between, curve, ours, carrier)?;
+                self.olm = Some(Olm { session, one_time_key: ours });
                 // The lease begins anew as well.
                 self.lease.ticket = 0;
                 self.lease.renewal = None;
@@ -289,6 +296,7 @@ impl Subscription {
         let session = self.judge(key);
         let accepted = session.is_some();
         let before = self.position();
+        let is_new = matches!(session, Some(Some(_)));
         if let Some(new) = session.flatten() {
             if let Some(hoard) = &self.hoard
                 && let Some(copy) = self.session(key)
@@ -302,21 +310,32 @@ impl Subscription {
         }
         if accepted {
             self.advance(fx, key.position);
-            self.asking.next = Next::Nothing;
-            self.asking.told = false;
-            self.pulled(fx, before != self.position());
+            let answers_us = match key.answers {
+                Answers::OneTimeKey(key) => key == self.asking.one_time_key,
+                Answers::Request(_) => true,
+            };
+            if answers_us {
+                self.asking.next = Next::Nothing;
+                self.asking.told = false;
+            }
+            let is_news = is_new || before != self.position();
+            let was_asked_for = self.pulled(fx, is_news);
             self.ring.lock().forget_missing();
-            self.confirm(fx);
+            // A repetition may have been held back for long, and confirms nothing.
+            if is_news || was_asked_for {
+                self.confirm(fx);
+            }
         }
         let ack = OlmMessage::StreamKeyAck(StreamKeyAck { share: key.share, accepted });
         if let Some(olm) = &mut self.olm {
-            fx.send_olm(olm, ack);
+            fx.send_olm(&mut olm.session, ack);
         }
     }
 
     /// A key came. After answers that did not help it is asked for less and less: the frames that
     /// made us ask may be forged.
-    fn pulled(&mut self, fx: &Effects<'_>, is_news: bool) {
+    /// Whether it was asked for.
+    fn pulled(&mut self, fx: &Effects<'_>, is_news: bool) -> bool {
         let was_asked_for = self.pull.request.take().is_some();
         if is_news {
             self.pull = Pull::default();
@@ -325,6 +344,7 @@ impl Subscription {
             self.pull.fruitless += 1;
             self.pull.pause_until = fx.now + pause.min(MAX_FRUITLESS_PAUSE);
         }
+        was_asked_for
     }
 
     /// Whether a key may be accepted: `None` if not, `Some(None)` if it is one we have already,
@@ -332,7 +352,11 @@ impl Subscription {
     /// established.
     fn judge(&self, key: &StreamKey) -> Option<Option<InboundSession>> {
         let answered = match key.answers {
-            Answers::OneTimeKey(one_time_key) => one_time_key == self.asking.one_time_key,
+            // Also the one of before, while a new one is not answered yet: we are a holder still.
+            Answers::OneTimeKey(key) => {
+                key == self.asking.one_time_key
+                    || self.olm.as_ref().is_some_and(|olm| olm.one_time_key == key)
+            }
             Answers::Request(id) => self.pull.request.is_some_and(|(asked, _)| asked == id),
         };
         if !answered || key.offer != self.offer_hash {
@@ -382,11 +406,7 @@ impl Subscription {
     /// forgetting of old steps with that, so everything that says it counts.
     fn advance(&mut self, fx: &mut Effects<'_>, position: Position) {
         let before = self.position();
-        {
-            let mut ring = self.ring.lock();
-            ring.announce(position, fx.now);
-            ring.note_missing(position);
-        }
+        self.ring.lock().announce(position, fx.now);
         if self.position() != before {
             fx.event(Event::Advanced { stream: self.stream, position });
         }
@@ -518,7 +538,7 @@ impl Subscription {
         if retry.is_due(fx.now) {
             retry.sent(fx);
             let renew = Renew { nonce, ticket: self.lease.ticket };
-            fx.send_olm(olm, OlmMessage::Renew(renew));
+            fx.send_olm(&mut olm.session, OlmMessage::Renew(renew));
         }
         self.lease.renewal = Some((nonce, retry));
     }
@@ -558,7 +578,7 @@ impl Subscription {
         retry.sent(fx);
         self.pull.request = Some((request, retry));
         let request = StreamKeyRequest { request, held, key_id: key_id.0 };
-        fx.send_olm(olm, OlmMessage::StreamKeyRequest(request));
+        fx.send_olm(&mut olm.session, OlmMessage::StreamKeyRequest(request));
     }
 }
 

@@ -190,8 +190,9 @@ fn a_holder_that_is_said_to_be_gone_is_told_so_and_waits_with_a_reason() {
         code: WithheldCode::Removed,
         retrying: true
     }));
-    assert!(deferred.contains(&WithheldCode::Removed) && deferred.contains(&WithheldCode::Busy));
-    room.net.run(60_000);
+    assert!(deferred.contains(&WithheldCode::Removed));
+    // It did not leave by itself, so that nobody can make it wait longer each time.
+    room.net.run(6000);
     assert!(room.reads(a), "once the lies stop");
 }
 

@@ -3,13 +3,12 @@
 use olmcast::{
     device::Identity,
     endpoint::{Admission, Event, LeaveReason, Output, Publish, SubscriptionStatus},
-    primitives::Codec,
     protocol::{Carrier, Envelope, Kind, WithheldCode},
 };
 
 use crate::{
     hostile::{signed, subscribe_of},
-    network::{Fate, LATENCY, Network, Room, VIDEO, invite},
+    network::{Fate, LATENCY, Network, Room, invite},
 };
 
 fn is_busy(event: &Event) -> bool {
@@ -190,40 +189,57 @@ fn an_unsubscribe_that_overtakes_its_subscribe_leaves_no_ghost() {
 }
 
 #[test]
-fn a_holder_that_asks_anew_and_is_refused_loses_what_it_had() {
+fn a_refusal_that_got_lost_is_said_again() {
     let mut net = Network::new();
     let keys = invite().room_keys();
     let publisher = net.device(keys.clone());
     let stream = net.publish(publisher, &keys, Publish::new("camera").admission(Admission::Ask));
     let a = net.device(keys.clone());
-    let hoard = net.endpoint(a).hoard_keys();
     net.subscribe(a, stream);
     net.run(100);
-    let now = net.time();
-    net.endpoint(publisher).admit(stream.stream, a, now).unwrap();
-    net.flush(publisher);
-    net.run(1000);
-    let wire = net.frame(stream);
-    assert!(net.opens(a, stream, &wire).is_ok());
-
-    // Its application lost its endpoint's state; the device is the same.
-    let rule = std::mem::replace(&mut net.rule, Box::new(|_, _, _| Fate::Lose));
-    net.unsubscribe(a, stream);
-    net.rule = rule;
-    let (offer, now) = (net.offer(a, stream).bytes, net.time());
-    net.endpoint(a).subscribe(&offer, "again", now).unwrap();
-    net.flush(a);
-    net.run(100);
+    net.rule = Box::new(move |_, to, _| if to == a { Fate::Lose } else { Fate::Deliver });
     let now = net.time();
     net.endpoint(publisher).refuse(stream.stream, a, now).unwrap();
     net.flush(publisher);
-    net.run(1500);
-    let left = Event::HolderLeft { stream: stream.stream, device: a, reason: LeaveReason::Refused };
-    assert!(net.events(publisher).any(|event| *event == left));
-    let wire = net.frame(stream);
-    assert!(hoard.try_open(Codec::Vp8, VIDEO, &wire).is_none());
-    let status = net.endpoint(a).subscription(stream).unwrap().status;
-    assert_eq!(status, SubscriptionStatus::Closed(Some(WithheldCode::NotAdmitted)));
+    net.run(1000);
+    assert_eq!(net.endpoint(a).subscription(stream).unwrap().status, SubscriptionStatus::Asking);
+    net.rule = Box::new(|_, _, _| Fate::Deliver);
+    net.run(2000);
+    let refused = SubscriptionStatus::Closed(Some(WithheldCode::NotAdmitted));
+    assert_eq!(net.endpoint(a).subscription(stream).unwrap().status, refused);
+    let asked = |event: &&Event| matches!(event, Event::JoinRequest { .. });
+    assert_eq!(net.events(publisher).filter(asked).count(), 1, "nobody is asked twice");
+}
+
+#[test]
+fn whoever_asks_on_has_a_place_before_those_who_vanished() {
+    let mut net = Network::new();
+    let keys = invite().room_keys();
+    let publisher = net.device(keys.clone());
+    let stream = net.publish(publisher, &keys, Publish::new("camera").admission(Admission::Ask));
+    let first = net.device(keys.clone());
+    net.subscribe(first, stream);
+    for _ in 0..255 {
+        let member = Identity::generate();
+        let subscribe = subscribe_of(&member, stream, 1);
+        let bytes = signed(&member.signer(), &keys, publisher, Kind::Subscribe, &subscribe);
+        net.deliver(publisher, &bytes);
+    }
+    net.run(50_000);
+    let late = net.device(keys);
+    net.subscribe(late, stream);
+    net.run(1000);
+    let asked = |net: &Network, who| {
+        let asked =
+            |event: &Event| matches!(event, Event::JoinRequest { device, .. } if *device == who);
+        net.events(publisher).any(asked)
+    };
+    assert!(!asked(&net, late) && net.events(late).any(is_busy));
+    // The others did not repeat their question for a minute; the first one did.
+    net.run(60_000);
+    assert!(asked(&net, late));
+    let now = net.time();
+    assert_eq!(net.endpoint(publisher).admit(stream.stream, first, now), Ok(()));
 }
 
 #[test]

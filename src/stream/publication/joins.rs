@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use super::Publication;
+use super::{Asker, Publication};
 use crate::{
     device::{Between, Doors, Pairwise},
     primitives::{DeviceId, Timestamp},
     protocol::{Answers, Kind, StreamKeyWithheld, Subscribe, WithheldCode},
     stream::{
-        Effects, Event, LeaveReason, Output, Recipient, Refusal,
+        Effects, Event, Output, Recipient, Refusal,
         admission::Verdict,
         holder::{Holder, Which},
         rate::Quota,
@@ -18,6 +18,9 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(150);
 /// Requests that may wait for the application's answer.
 const MAX_ASKING: usize = 256;
+/// Whoever was not heard of for so long waits no more, if there is no room for others: a subscriber
+/// repeats its question every 8 s.
+const ASKS_ON: Duration = Duration::from_secs(60);
 /// Devices that one stream lets in: some 200 µs of work each. A crowd of this many gets in at
 /// once, the next ones are told to come again.
 const ADMISSIONS: Quota = Quota { interval: Duration::from_millis(1), burst: 2000 };
@@ -49,6 +52,9 @@ impl Publication {
             return true;
         }
         if !self.visitors.is_news(device, subscribe.sequence) {
+            if let Some(asker) = self.asking.get_mut(&device) {
+                asker.heard = now;
+            }
             self.remind(fx, device, Some(subscribe.one_time_key));
             return false;
         }
@@ -63,11 +69,12 @@ impl Publication {
         if let Err(wait) = self.may_come(device, subscribe.sequence, verdict, now) {
             let wait = fx.jitter(wait.max(BUSY_RETRY));
             self.withhold(fx, device, &subscribe, WithheldCode::Busy, Some(wait));
-        } else if verdict == Verdict::Admit {
+        } else if verdict == Verdict::Admit || held.is_some() {
+            // A holder that begins anew was admitted before.
             self.let_in(fx, doors, device, subscribe);
         } else {
             let claim = subscribe.claim.clone();
-            if self.asking.insert(device, subscribe).is_none() {
+            if self.asking.insert(device, Asker { subscribe, heard: now }).is_none() {
                 fx.event(Event::JoinRequest { stream: self.id(), device, claim });
             }
         }
@@ -86,12 +93,25 @@ impl Publication {
         now: Timestamp,
     ) -> Result<(), Duration> {
         let is_here = self.holders.get(device).is_some() || self.asking.contains_key(&device);
-        let is_full = verdict == Verdict::Ask && !is_here && self.asking.len() >= MAX_ASKING;
-        if is_full {
-            return Err(MAX_WAIT);
+        if verdict == Verdict::Ask && !is_here && self.asking.len() >= MAX_ASKING {
+            let visitors = &mut self.visitors;
+            self.asking.retain(|device, asker| {
+                let asks_on = now.since(asker.heard) < ASKS_ON;
+                if !asks_on {
+                    visitors.left(*device);
+                }
+                asks_on
+            });
+            if self.asking.len() >= MAX_ASKING {
+                return Err(MAX_WAIT);
+            }
         }
-        self.admissions.take(ADMISSIONS, now)?;
-        self.visitors.let_in(device, sequence, is_here, now)
+        // What costs others last: whoever must wait takes nobody's turn.
+        self.visitors.may_come(device, now)?;
+        if !is_here {
+            self.admissions.take(ADMISSIONS, now)?;
+        }
+        if self.visitors.let_in(device, sequence, now) { Ok(()) } else { Err(MAX_WAIT) }
     }
 
     /// Whether the door is shut to a device, which is then told so.
@@ -118,7 +138,9 @@ impl Publication {
         doors: &mut Doors,
         device: DeviceId,
     ) -> bool {
-        let Some(subscribe) = self.asking.shift_remove(&device) else { return false };
+        let Some(Asker { subscribe, .. }) = self.asking.shift_remove(&device) else {
+            return false;
+        };
         // It may have been closed since the device asked.
         if !self.is_shut_out(fx, doors, device, &subscribe) {
             self.let_in(fx, doors, device, subscribe);
@@ -128,12 +150,15 @@ impl Publication {
 
     /// The application refuses a device that asked. False if it did not ask.
     pub(crate) fn refuse_request(&mut self, fx: &mut Effects<'_>, device: DeviceId) -> bool {
-        let Some(subscribe) = self.asking.shift_remove(&device) else { return false };
-        self.refuse(fx, device, &subscribe, WithheldCode::NotAdmitted, Refusal::NotAdmitted);
-        // It may be a holder that asked anew: what it has ends as well.
-        let reason = LeaveReason::Refused;
-        self.remove(fx, device, reason);
-        self.visitors.removed(device, Removed { one_time_key: subscribe.one_time_key, reason });
+        let Some(Asker { subscribe, .. }) = self.asking.shift_remove(&device) else {
+            return false;
+        };
+        let code = WithheldCode::NotAdmitted;
+        self.refuse(fx, device, &subscribe, code, Refusal::NotAdmitted);
+        // Should the answer be lost, it gets the same again.
+        let Subscribe { one_time_key, .. } = subscribe;
+        let answer = Some((code, None));
+        self.visitors.removed(device, Removed { one_time_key, answer, by_itself: false });
         true
     }
 

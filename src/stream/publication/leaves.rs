@@ -33,37 +33,46 @@ impl Publication {
             && (self.visitors.knows(device) || may_come())
             && self.visitors.note(device, sequence)
         {
-            self.asking.shift_remove(&device);
+            if self.asking.shift_remove(&device).is_some() {
+                self.visitors.left(device);
+            }
             self.remove(fx, device, LeaveReason::Unsubscribed);
         }
     }
 
     /// Removes a device for good; the door is closed already.
     pub(crate) fn kick(&mut self, fx: &mut Effects<'_>, device: DeviceId) {
-        self.asking.shift_remove(&device);
-        let held = self.remove(fx, device, LeaveReason::Kicked);
-        if !held && let Some(rotation) = &mut self.rotation {
-            // Perhaps it left just now, and reads on until the switch.
+        if self.asking.shift_remove(&device).is_some() {
+            self.visitors.left(device);
+        }
+        self.remove(fx, device, LeaveReason::Kicked);
+        if self.visitors.knows(device)
+            && let Some(rotation) = &mut self.rotation
+        {
+            // Perhaps it left just now, whether it came back or not, and reads on until the switch.
             rotation.hurry(fx.now);
             self.drive_rotation(fx);
         }
     }
 
-    pub(super) fn remove(
-        &mut self,
-        fx: &mut Effects<'_>,
-        device: DeviceId,
-        reason: LeaveReason,
-    ) -> bool {
-        let Some(holder) = self.holders.remove(device) else { return false };
-        let removed = Removed { one_time_key: holder.one_time_key, reason };
+    fn remove(&mut self, fx: &mut Effects<'_>, device: DeviceId, reason: LeaveReason) {
+        let Some(holder) = self.holders.remove(device) else { return };
+        let answer = match reason {
+            LeaveReason::Unsubscribed => None,
+            LeaveReason::Kicked => Some((WithheldCode::Removed, None)),
+            LeaveReason::Gone | LeaveReason::LeaseExpired => {
+                Some((WithheldCode::Removed, Some(RETURN_AFTER)))
+            }
+        };
+        let by_itself = reason == LeaveReason::Unsubscribed;
+        let removed = Removed { one_time_key: holder.one_time_key, answer, by_itself };
         self.visitors.removed(device, removed);
         self.tell_removed(fx, device, removed);
         fx.event(Event::HolderLeft { stream: self.id(), device, reason });
         // Whoever was never sent a key has nothing that could open anything.
         if holder.is_exposed() {
             let cause = match reason {
-                LeaveReason::Kicked | LeaveReason::Refused => RotationCause::Kick,
+                LeaveReason::Kicked => RotationCause::Kick,
                 _ => RotationCause::Leave,
             };
             let exposed_to_pending = holder.is_exposed_to_pending();
@@ -77,20 +86,13 @@ impl Publication {
             }
         }
         self.drive_rotation(fx);
-        true
     }
 
     pub(super) fn tell_removed(&self, fx: &mut Effects<'_>, device: DeviceId, removed: Removed) {
-        let (code, retry_after) = match removed.reason {
-            LeaveReason::Unsubscribed => return,
-            LeaveReason::Refused => (WithheldCode::NotAdmitted, None),
-            LeaveReason::Kicked => (WithheldCode::Removed, None),
-            LeaveReason::Gone | LeaveReason::LeaseExpired => {
-                (WithheldCode::Removed, Some(RETURN_AFTER))
-            }
-        };
-        let answers = Answers::OneTimeKey(removed.one_time_key);
-        self.send_withheld(fx, device, answers, code, retry_after);
+        if let Some((code, retry_after)) = removed.answer {
+            let answers = Answers::OneTimeKey(removed.one_time_key);
+            self.send_withheld(fx, device, answers, code, retry_after);
+        }
     }
 
     pub(super) fn expire_holders(&mut self, fx: &mut Effects<'_>) {

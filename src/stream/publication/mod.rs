@@ -70,10 +70,17 @@ pub(crate) struct Publication {
     newcomers: Vec<DeviceId>,
     join_at: Option<Timestamp>,
     /// Requests that the application has not answered yet.
-    asking: IndexMap<DeviceId, Subscribe>,
+    asking: IndexMap<DeviceId, Asker>,
     visitors: Visitors,
     /// By when the encryptors must have switched, as their slots know it.
     deadline: Option<Timestamp>,
+}
+
+/// A device that waits for the application's answer.
+struct Asker {
+    subscribe: Subscribe,
+    /// When it last asked.
+    heard: Timestamp,
 }
 
 impl Publication {
@@ -224,9 +231,7 @@ impl Publication {
     /// Somebody goes on as if it were a holder, or asks (again, with this one-time key) what was
     /// answered: perhaps it did not hear of its removal.
     fn remind(&mut self, fx: &mut Effects<'_>, device: DeviceId, asked: Option<PublicKey>) {
-        if let Some(removed) = self.visitors.reminder(device, fx.now)
-            && asked.is_none_or(|one_time_key| one_time_key == removed.one_time_key)
-        {
+        if let Some(removed) = self.visitors.reminder(device, asked, fx.now) {
             self.tell_removed(fx, device, removed);
         }
     }
