@@ -141,7 +141,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut console = Console::open();
     let mut guests = Guests::default();
     {
-        let send = send(&media, &publication, &client, &whip);
+        let send = send(&media, &publication, &whip);
         let end = interrupted();
         tokio::pin!(send, end);
         loop {
@@ -172,12 +172,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Sends the media, over one connection after another if the relay goes away.
-async fn send(
-    media: &Media,
-    publication: &Publication,
-    client: &Client,
-    whip: &str,
-) -> anyhow::Result<()> {
+async fn send(media: &Media, publication: &Publication, whip: &str) -> anyhow::Result<()> {
     let (mut first, mut told) = (true, false);
     loop {
         match connect_publisher(whip, publication.encryptors()).await {

@@ -120,7 +120,7 @@ async fn perform(media: &Arc<Media>) -> anyhow::Result<Report> {
     let (connection, senders) =
         timeout(MEDIA, connecting).await.context("the relay did not answer")??;
     let playing = Task(tokio::spawn({
-        let (media, client, log) = (Arc::clone(media), client.clone(), Arc::clone(&log));
+        let (media, log) = (Arc::clone(media), Arc::clone(&log));
         async move {
             let told = |progress| match progress {
                 Progress::Played(frame) => {
