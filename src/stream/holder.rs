@@ -19,8 +19,9 @@ const LEASE: Duration = Duration::from_secs(60);
 const GONE_GRACE: Duration = Duration::from_secs(5);
 /// Answers to key requests of one device.
 const PULLS: Quota = Quota { interval: Duration::from_secs(2), burst: 3 };
-/// The same `Subscribe` again, and its answer.
-const REPEATS: Quota = Quota { interval: Duration::from_millis(500), burst: 4 };
+/// So long after a key was sent the same `Subscribe` again asks for nothing: the answer is on its
+/// way, and if it was lost, it is sent again without being asked for.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// An unanswered key of a holder that turns out to be there was lost so often, and is sent anew.
 const LOST_AFTER: usize = 3;
 
@@ -45,7 +46,7 @@ pub(super) struct Holder {
     olm: Box<Pairwise>,
     /// What that `Subscribe` was answered with: the same question gets the same bytes.
     answer: Vec<u8>,
-    repeats: RateLimit,
+    sent_at: Timestamp,
     pulls: RateLimit,
     lease_until: Timestamp,
     /// The ticket that prolongs the lease next; 0 for the first time.
@@ -88,7 +89,7 @@ impl Holder {
             one_time_key,
             olm: Box::new(olm),
             answer: Vec::new(),
-            repeats: RateLimit::default(),
+            sent_at: now,
             pulls: RateLimit::default(),
             lease_until: now + LEASE,
             ticket: 0,
@@ -148,11 +149,12 @@ impl Holder {
         *self.delivery(which) = Some(Delivery { share, position, retry, accepted: None });
     }
 
-    /// The pending generation came into use.
+    /// The pending generation came into use. A newcomer still waits for a step of its own.
     pub(super) fn promote(&mut self) {
         self.exposed_to_pending = false;
-        if self.pending.is_some() {
-            self.current = self.pending.take();
+        let pending = self.pending.take();
+        if !self.is_newcomer() && pending.is_some() {
+            self.current = pending;
         }
     }
 
@@ -164,8 +166,11 @@ impl Holder {
 
     /// What its `Subscribe` was answered with, for the same question again.
     pub(super) fn repeat_answer(&mut self, now: Timestamp) -> Option<Vec<u8>> {
-        let is_asked_for = !self.answer.is_empty() && self.repeats.take(REPEATS, now).is_ok();
-        is_asked_for.then(|| self.answer.clone())
+        if self.answer.is_empty() || now.since(self.sent_at) < ON_ITS_WAY {
+            return None;
+        }
+        self.sent_at = now;
+        Some(self.answer.clone())
     }
 
     /// Sends `session` at the step it is at now.
@@ -187,6 +192,7 @@ impl Holder {
         }
         delivery.retry.sent(fx);
         let share = delivery.share;
+        self.sent_at = fx.now;
         self.exposed = true;
         self.exposed_to_pending |= which == Which::Pending;
         let sent = fx.send_olm(

@@ -72,8 +72,19 @@ fn a_subscribe_that_is_wrong_in_one_place_is_refused_and_changes_nothing() {
     let first = answers(&case);
     assert_eq!(first.len(), 1);
     let right = encode(&case.right());
-    assert_eq!(case.deliver(&right), None);
-    assert_eq!(answers(&case), [first[0].clone(), first[0].clone()]);
+    // The key that it does not confirm is sent again meanwhile, in other bytes.
+    while answers(&case).last() == first.last() {
+        case.net().run(100);
+    }
+    case.net().run(300);
+    let asked_again = loop {
+        assert_eq!(case.deliver(&right), None);
+        match answers(&case) {
+            answers if answers.last() == first.last() => break answers,
+            _ => case.net().run(50),
+        }
+    };
+    assert!(asked_again.len() <= 6, "{}", asked_again.len());
     // An older one with another key is old news.
     let mut older: Subscribe = serde_json::from_slice(&case.payload).unwrap();
     older.one_time_key = Identity::generate().curve25519();

@@ -193,12 +193,15 @@ impl Publication {
         }
         self.join_at = None;
         // Nobody may be given the step that others already used. At the last one there is no
-        // next: a new generation is on its way then, and newcomers get that.
-        let stepped = self.step(fx);
+        // next: a new generation is on its way then, and newcomers wait for a step of that.
+        if !self.step(fx) {
+            self.join_at = Some(fx.now + GATHER);
+            return;
+        }
         let is_pending = self.rotation.as_ref().is_some_and(|rotation| rotation.minted.is_some());
         for device in std::mem::take(&mut self.newcomers) {
             self.holders.update(device, |holder| {
-                if holder.is_newcomer() && stepped {
+                if holder.is_newcomer() {
                     holder.owe(fx, Which::Current);
                 }
                 if holder.lacks_pending() && is_pending {
