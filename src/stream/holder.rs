@@ -306,3 +306,6 @@ impl Holder {
         self.pulls.take(PULLS, now)
     }
 }
+
+#[cfg(test)]
+mod tests;
