@@ -161,6 +161,10 @@ proptest! {
         prop_assert!(tested.ring.generations.len() <= 1);
         prop_assert_eq!(tested.ring.poll_timeout(), None);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn the_same_holds_for_more_generations_at_once_than_are_kept(

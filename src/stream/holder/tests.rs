@@ -113,7 +113,7 @@ fn which(next: bool) -> Which {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn a_key_is_sent_again_until_it_is_answered_and_never_after(

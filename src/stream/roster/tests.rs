@@ -158,7 +158,7 @@ impl Tested {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn what_a_roster_counts_is_what_looking_at_all_holders_gives(

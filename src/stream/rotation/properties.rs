@@ -145,7 +145,7 @@ fn session() -> OutboundSession {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn whoever_leaves_is_cut_off_by_its_own_deadline_whoever_else_comes_and_goes(
