@@ -400,4 +400,6 @@ impl fmt::Debug for SharedKeyRing {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -325,3 +325,6 @@ impl Holder {
         self.pulls.take(PULLS, now)
     }
 }
+
+#[cfg(test)]
+mod tests;

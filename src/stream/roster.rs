@@ -92,3 +92,6 @@ impl Roster {
         self.unanswered == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
@@ -175,4 +176,39 @@ fn a_closed_slot_lets_go_of_its_key_and_never_encrypts_again() {
     slot.pause(false);
     slot.install(at(1, 0), base_key()).unwrap_err();
     assert!(encryptor.encrypt(b"frame").is_err());
+}
+
+proptest! {
+    /// Each (time, what): another key, a pause, a resumption, or a deadline so long from then.
+    #[test]
+    fn an_encryptor_is_overdue_after_its_deadline_whatever_else_happens_to_its_slot(
+        events in prop::collection::vec((0_u64..2000, 0_u8..8, 0_u64..3000), 1..60),
+    ) {
+        let slot = Arc::new(EncryptorSlot::default());
+        let encryptor = FrameEncryptor::new(Codec::Opus, Arc::clone(&slot));
+        let (mut now, mut deadline, mut step) = (1_000_000, None, 0);
+        for (wait, what, until) in events {
+            now += wait;
+            match what {
+                0 => {
+                    step += 1;
+                    let base_key = BaseKey::fill(CipherSuite::default(), |bytes| bytes.fill(1));
+                    slot.install(at(0, step), base_key).unwrap();
+                }
+                1 => slot.pause(true),
+                2 => slot.pause(false),
+                3 => deadline = None,
+                4 => deadline = Some(now + until),
+                _ => {}
+            }
+            slot.set_deadline(deadline.map(Timestamp::from_unix_millis));
+            let times = [now, now + until];
+            for time in times.into_iter().chain(deadline).chain(deadline.map(|at| at + 1)) {
+                let is_overdue = deadline.is_some_and(|deadline| time > deadline);
+                let at = Timestamp::from_unix_millis(time);
+                prop_assert_eq!(encryptor.is_overdue(at), is_overdue);
+                prop_assert_eq!(encryptor.clone().is_overdue(at), is_overdue);
+            }
+        }
+    }
 }
