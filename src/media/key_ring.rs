@@ -59,8 +59,8 @@ pub(crate) struct KeyRing {
     state: RingState,
     generations: BTreeMap<Generation, HeldGeneration>,
     newest: Option<Generation>,
-    /// The newest generation that was let go.
-    dropped: Option<Generation>,
+    /// The head of the newest generation that was let go.
+    gone: Option<Position>,
     missing: Option<Missing>,
     far: FarBudget,
     /// Tracks that somebody decrypts: their keys are made when a step is announced, so that the
@@ -158,14 +158,14 @@ impl KeyRing {
             && let Some((generation, mut oldest)) = self.generations.pop_first()
         {
             self.opened += oldest.wipe_before(None);
-            self.dropped = self.dropped.max(Some(generation));
+            self.gone = self.gone.max(Some(Position { generation, step: oldest.head }));
         }
     }
 
     /// Whether the keys of a generation may be taken in: it is not here, nor was it before, or the
     /// windows of one that has expired would begin anew.
     pub(crate) fn accepts(&self, generation: Generation) -> bool {
-        !self.holds(generation) && self.dropped.is_none_or(|dropped| generation > dropped)
+        !self.holds(generation) && self.gone.is_none_or(|gone| generation > gone.generation)
     }
 
     /// The publisher announced where it is: a new step, or a generation whose key is not here.
@@ -219,10 +219,10 @@ impl KeyRing {
         }
     }
 
-    /// The newest position announced.
+    /// The newest position announced of which a key was here.
     pub(crate) fn head(&self) -> Option<Position> {
-        let (&generation, held) = self.generations.last_key_value()?;
-        Some(Position { generation, step: held.head })
+        let newest = self.generations.last_key_value();
+        newest.map(|(&generation, held)| Position { generation, step: held.head }).max(self.gone)
     }
 
     pub(crate) fn holds(&self, generation: Generation) -> bool {
@@ -263,7 +263,7 @@ impl KeyRing {
         self.generations.retain(|&generation, held| {
             let kept = held.expires.is_none_or(|at| now < at);
             if !kept {
-                self.dropped = self.dropped.max(Some(generation));
+                self.gone = self.gone.max(Some(Position { generation, step: held.head }));
                 self.opened += held.wipe_before(None);
             }
             kept

@@ -272,34 +272,31 @@ mod tests {
     proptest! {
         #[test]
         fn no_pattern_of_coming_and_going_is_let_in_more_often_and_the_wait_it_names_suffices(
-            visits in prop::collection::vec((0_u64..40_000, prop::bool::weighted(0.2)), 1..80),
+            visits in prop::collection::vec((0_u64..40_000, any::<bool>()), 1..80),
         ) {
             let (mut visitors, a) = (Visitors::default(), device(1));
             let (mut now, mut sequence) = (Timestamp::from_unix_millis(1_000_000), 0);
-            // When it was last let in, and how long after that it may come again.
-            let mut model: Option<(Timestamp, u64)> = None;
-            for (wait, is_holder) in visits {
+            // When it was last let in, how long after that it may come again, and how it left.
+            let mut model: Option<(Timestamp, u64, bool)> = None;
+            for (wait, by_itself) in visits {
                 now = now + Duration::from_millis(wait);
                 sequence += 1;
                 prop_assert!(visitors.is_news(a, sequence));
-                let before = visitors.0.get(&a).map(|visitor| visitor.let_in);
-                let result = visitors.let_in(a, sequence, is_holder, now);
-                let at = before.flatten();
-                if is_holder {
-                    // Starting over is no return: it neither needs patience nor costs any.
-                    prop_assert_eq!(visitors.0[&a].let_in, at);
-                    prop_assert!(result.is_ok() != visitors.is_news(a, sequence));
-                    continue;
-                }
-                let stayed = model.map(|(before, _)| now.since(before).as_millis() as u64);
-                let back_off = model.map_or(0, |(_, back_off)| back_off);
-                match result {
+                let stayed = model.map(|(before, ..)| now.since(before).as_millis() as u64);
+                let back_off = model.map_or(0, |(_, back_off, _)| back_off);
+                match visitors.may_come(a, now) {
                     Ok(()) => {
                         prop_assert!(stayed.is_none_or(|stayed| stayed >= back_off), "too soon");
-                        let is_forgiven = stayed.is_none_or(|stayed| stayed >= 4 * back_off);
-                        let next = if is_forgiven { 5000 } else { (2 * back_off).min(320_000) };
-                        model = Some((now, next));
+                        prop_assert!(visitors.let_in(a, sequence, now));
                         prop_assert!(!visitors.is_news(a, sequence), "the same lets it in twice");
+                        visitors.removed(a, removed(by_itself));
+                        let is_forgiven = stayed.is_none_or(|stayed| stayed >= 4 * back_off);
+                        let next = match model {
+                            Some((.., true)) if !is_forgiven => (2 * back_off).min(320_000),
+                            Some(_) if !is_forgiven => back_off,
+                            _ => 5000,
+                        };
+                        model = Some((now, next, by_itself));
                     }
                     Err(wait) => {
                         let wait = wait.as_millis() as u64;
@@ -313,24 +310,19 @@ mod tests {
 
         #[test]
         fn what_is_old_stays_old_in_whatever_order_messages_come(
-            messages in prop::collection::vec((0_u8..3, 0_u64..50, any::<bool>()), 1..80),
+            messages in prop::collection::vec((0_u32..3, 0_u64..50, any::<bool>()), 1..80),
         ) {
-            let mut visitors = Visitors::default();
-            let mut highest = [None; 3];
-            for (byte, sequence, leaves) in messages {
-                let last = &mut highest[usize::from(byte)];
-                let is_news = visitors.is_news(device(byte), sequence);
+            let (mut visitors, mut highest) = (Visitors::default(), [None; 3]);
+            for (number, sequence, leaves) in messages {
+                let last = &mut highest[number as usize];
+                let is_news = visitors.is_news(device(number), sequence);
                 prop_assert_eq!(is_news, last.is_none_or(|last| sequence > last));
-                // Days apart, so that nobody has to wait.
-                let now = at(1_000_000 * sequence);
-                if leaves {
-                    prop_assert!(visitors.note(device(byte), sequence));
-                    *last = (*last).max(Some(sequence));
-                } else if is_news && visitors.let_in(device(byte), sequence, false, now).is_ok() {
-                    *last = Some(sequence);
-                } else if last.is_none() && visitors.knows(device(byte)) {
-                    *last = Some(0);
-                }
+                let noted = match leaves {
+                    true => visitors.note(device(number), sequence),
+                    false => visitors.let_in(device(number), sequence, at(sequence)),
+                };
+                prop_assert!(noted);
+                *last = (*last).max(Some(sequence));
             }
         }
     }

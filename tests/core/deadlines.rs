@@ -73,6 +73,21 @@ fn whoever_is_driven_in_time_is_never_overdue() {
     assert!(!encryptor.is_overdue(room.net.time()));
 }
 
+#[test]
+fn a_fresh_session_for_its_own_sake_stops_nobody() {
+    let mut room = Room::with(1);
+    let encryptor = room.net.encryptor(room.stream);
+    let soon = 1_800_000_000_000 + 3_599_900;
+    room.net.run(soon - room.net.now);
+    // Nobody confirms the new session, and the endpoint is not driven any more.
+    room.net.rule = Box::new(|_, _, _| Fate::Lose);
+    let before = room.net.log.len();
+    room.net.run(200);
+    let handed = room.net.log[before..].iter().filter(|(_, _, bytes)| bytes.len() > 400).count();
+    assert_eq!(handed, 1, "the session is being replaced");
+    assert!(!encryptor.is_overdue(room.net.time() + Duration::from_secs(3600)));
+}
+
 /// Holders that never confirm, and are handed every generation's key.
 fn crowd(room: &mut Room, count: usize) -> Vec<Identity> {
     let (publisher, keys) = (room.stream.publisher, room.invite.room_keys());

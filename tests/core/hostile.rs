@@ -47,7 +47,7 @@ fn subscribe_in(bytes: &[u8]) -> Option<Subscribe> {
     }
 }
 
-fn is_olm(bytes: &[u8]) -> bool {
+pub(crate) fn is_olm(bytes: &[u8]) -> bool {
     Envelope::decode(bytes).is_ok_and(|envelope| matches!(envelope.carrier, Carrier::Olm(_)))
 }
 

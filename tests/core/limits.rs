@@ -7,7 +7,7 @@ use olmcast::{
 };
 
 use crate::{
-    hostile::{signed, subscribe_of},
+    hostile::{is_olm, signed, subscribe_of},
     network::{Fate, LATENCY, Network, Room, invite},
 };
 
@@ -134,6 +134,32 @@ fn whoever_asks_for_keys_too_often_is_answered_busy_and_reads_on() {
     // Each answer is confirmed, and there are three renewals in a minute.
     assert!((8..=30).contains(&asked), "{asked} in 60 s");
     assert!(answered <= 20, "{answered} in 60 s");
+    assert!(room.reads(a));
+}
+
+#[test]
+fn requests_beyond_the_limit_are_answered_with_when_to_come_again() {
+    let mut room = Room::with(2);
+    let [a, b] = room.subscribers[..] else { panic!() };
+    let publisher = room.stream.publisher;
+    // It can be told everything but keys.
+    room.net.rule = Box::new(move |from, to, bytes| {
+        if (from, to) == (publisher, a) && is_olm(bytes) { Fate::Lose } else { Fate::Deliver }
+    });
+    room.net.kick(room.stream, b);
+    room.net.log.clear();
+    for _ in 0..60 {
+        room.net.run(100);
+        let wire = room.net.frame(room.stream);
+        let _ = room.net.opens(a, room.stream, &wire);
+    }
+    let told = |code: &[u8]| {
+        let log = room.net.log.iter().filter(|(from, to, _)| (*from, *to) == (publisher, Some(a)));
+        log.filter(|(_, _, bytes)| bytes.windows(code.len()).any(|text| text == code)).count()
+    };
+    assert!(told(b"busy") >= 1 && told(b"request") >= 1);
+    room.net.rule = Box::new(|_, _, _| Fate::Deliver);
+    room.net.run(4000);
     assert!(room.reads(a));
 }
 

@@ -25,7 +25,6 @@ enum Happens {
     Announced(Position),
     Frame(Position, u16),
     Watched(u16),
-    Missed(Position),
 }
 
 fn position(generations: u32) -> impl Strategy<Value = Position> {
@@ -44,7 +43,6 @@ fn anything(generations: u32) -> impl Strategy<Value = Happens> {
         4 => place().prop_map(Happens::Announced),
         4 => (place(), 0_u16..2).prop_map(|(at, track)| Happens::Frame(at, track)),
         1 => (0_u16..2).prop_map(Happens::Watched),
-        1 => place().prop_map(Happens::Missed),
     ]
 }
 
@@ -75,7 +73,6 @@ impl Tested {
                 assert!(self.ring.generations.len() <= MAX_GENERATIONS);
             }
             Happens::Announced(at) => self.ring.announce(at, now),
-            Happens::Missed(at) => self.ring.note_missing(at),
             Happens::Watched(track) => self.ring.watch(TrackId(track)),
             Happens::Frame(at, track) => self.frame(at, TrackId(track)),
         }
