@@ -2,4 +2,9 @@
 //! corpora through the same code.
 
 pub mod decrypt;
+pub mod envelope;
 pub mod header;
+pub mod messages;
+pub mod plane;
+mod script;
+mod stage;

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 #[allow(unreachable_pub, reason = "the fuzzing crate's own library")]
 #[path = "../../fuzz/src/lib.rs"]
-mod targets;
+pub(crate) mod targets;
 
 #[allow(clippy::print_stdout, reason = "shown if it fails")]
 fn replay(target: &str, run: impl Fn(&[u8])) {
@@ -27,4 +27,19 @@ fn the_corpus_of_header_is_replayed() {
 #[test]
 fn the_corpus_of_decrypt_is_replayed() {
     replay("decrypt", targets::decrypt::run);
+}
+
+#[test]
+fn the_corpus_of_envelope_is_replayed() {
+    replay("envelope", targets::envelope::run);
+}
+
+#[test]
+fn the_corpus_of_messages_is_replayed() {
+    replay("messages", targets::messages::run);
+}
+
+#[test]
+fn the_corpus_of_plane_is_replayed() {
+    replay("plane", targets::plane::run);
 }

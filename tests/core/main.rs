@@ -29,6 +29,7 @@ mod malicious_service;
 #[cfg(target_os = "linux")]
 mod memory;
 mod network;
+mod properties;
 mod restarts;
 mod rfc9605;
 mod secrets;
