@@ -15,7 +15,7 @@ use olmcast::{
 };
 use sha2::{Digest, Sha256};
 
-use super::header;
+use super::{header, script::Script};
 
 /// Below this no encryptor that is made from a secret draws its KID.
 const FIRST_OWN_KEY_ID: u64 = 1 << 56;
@@ -387,25 +387,6 @@ impl Session {
                 wire.insert(clear + length - usize::from(counter - 7), 0);
             }
             15.. => {}
-        }
-    }
-}
-
-/// The part of the input that says what happens. After its end it says 0.
-struct Script<'a>(&'a [u8]);
-
-impl Script<'_> {
-    fn next(&mut self) -> u8 {
-        let Some((&first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        first
-    }
-
-    /// A place in the wire or at its end, counted from the start or from the end.
-    fn place(&mut self, wire: &[u8]) -> usize {
-        match usize::from(self.next()) {
-            from_start @ 0..128 => from_start.min(wire.len()),
-            from_end => wire.len().saturating_sub(255 - from_end),
         }
     }
 }

@@ -2,4 +2,8 @@
 //! corpora through the same code.
 
 pub mod decrypt;
+pub mod envelope;
 pub mod header;
+pub mod messages;
+mod script;
+mod stage;

@@ -28,3 +28,13 @@ fn the_corpus_of_header_is_replayed() {
 fn the_corpus_of_decrypt_is_replayed() {
     replay("decrypt", targets::decrypt::run);
 }
+
+#[test]
+fn the_corpus_of_envelope_is_replayed() {
+    replay("envelope", targets::envelope::run);
+}
+
+#[test]
+fn the_corpus_of_messages_is_replayed() {
+    replay("messages", targets::messages::run);
+}
