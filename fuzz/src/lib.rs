@@ -5,5 +5,6 @@ pub mod decrypt;
 pub mod envelope;
 pub mod header;
 pub mod messages;
+pub mod plane;
 mod script;
 mod stage;

@@ -38,3 +38,8 @@ fn the_corpus_of_envelope_is_replayed() {
 fn the_corpus_of_messages_is_replayed() {
     replay("messages", targets::messages::run);
 }
+
+#[test]
+fn the_corpus_of_plane_is_replayed() {
+    replay("plane", targets::plane::run);
+}
