@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 #[allow(unreachable_pub, reason = "the fuzzing crate's own library")]
 #[path = "../../fuzz/src/lib.rs"]
-mod targets;
+pub(crate) mod targets;
 
 #[allow(clippy::print_stdout, reason = "shown if it fails")]
 fn replay(target: &str, run: impl Fn(&[u8])) {

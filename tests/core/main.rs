@@ -14,5 +14,6 @@ mod houses;
 mod joins;
 mod leaves;
 mod network;
+mod properties;
 mod restarts;
 mod rfc9605;
