@@ -1,6 +1,6 @@
 //! The subscriber's side of one stream.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Effects, Event, Hoard, Offer, Output, Recipient, SubscriptionState, SubscriptionStatus,
@@ -24,6 +24,8 @@ const ASK_AFTER: Duration = Duration::from_millis(100);
 const BEGIN_ANEW_AFTER: usize = 5;
 /// The longest pause after answers that did not help: frames can be forged.
 const MAX_FRUITLESS_PAUSE: Duration = Duration::from_secs(8);
+/// Sessions whose ids are remembered.
+const MAX_SEEN: usize = 256;
 /// When the user is told that no answer comes, …
 const UNANSWERED_AFTER: Duration = Duration::from_secs(5);
 /// … or that a key does not.
@@ -49,6 +51,9 @@ pub(crate) struct Subscription {
     claim: String,
     ring: SharedKeyRing,
     sessions: Vec<InboundSession>,
+    /// The ids of the last sessions taken in, those that have expired included: none comes again
+    /// as another generation.
+    seen: VecDeque<String>,
     olm: Option<Olm>,
     asking: Asking,
     pull: Pull,
@@ -124,6 +129,7 @@ impl Subscription {
             claim,
             ring: SharedKeyRing::default(),
             sessions: Vec::new(),
+            seen: VecDeque::new(),
             olm: None,
             asking: Asking {
                 one_time_key: fx.identity.one_time_key()?,
@@ -304,6 +310,10 @@ impl Subscription {
                 hoard.add(copy);
             }
             self.ring.lock().install(key.position, Box::new(new.clone()), fx.now);
+            if self.seen.len() >= MAX_SEEN {
+                self.seen.pop_front();
+            }
+            self.seen.push_back(new.session_id());
             self.sessions.push(new);
             let (stream, position) = (self.stream, key.position);
             fx.event(Event::KeyReceived { stream, position });
@@ -370,7 +380,8 @@ impl Subscription {
         if let Some(known) = self.sessions.iter().find(|known| known.session_id() == id) {
             return (known.generation() == generation).then_some(None);
         }
-        self.ring.lock().accepts(generation).then_some(Some(session))
+        let is_new = !self.seen.contains(&id) && self.ring.lock().accepts(generation);
+        is_new.then_some(Some(session))
     }
 
     fn session(&self, key: &StreamKey) -> Option<InboundSession> {

@@ -39,11 +39,11 @@ fn a_generation_is_taken_once_and_only_forwards() {
     let late = group_session(0);
     assert_eq!(forger.send_key(forger.key(&late, 6)), Outcome::Accepted);
     assert_eq!((forger.hoard.sessions(), forger.position()), (3, Some(at(7, 0))));
-    // Once they have expired they stay so.
+    // Once they have expired they stay so, and their sessions do not come back as other ones.
     forger.net.run(5000);
-    for (session, generation) in
-        [(&first, 5), (&late, 6), (&group_session(0), 4), (&group_session(3), 6)]
-    {
+    let other = [group_session(0), group_session(3)];
+    let expired = [(&first, 5), (&late, 6), (&other[0], 4), (&other[1], 6), (&first, 8)];
+    for (session, generation) in expired {
         let key = forger.key(session, generation);
         forger.expect("expired", Outcome::Refused, |forger| forger.send_key(key));
     }
