@@ -6,7 +6,7 @@
 
 use std::{
     sync::OnceLock,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use crate::primitives::Timestamp;
@@ -35,12 +35,14 @@ pub(crate) fn at(instant: Instant) -> Timestamp {
 
 /// How long it is until `timestamp`. At least a millisecond, which is as fine as it counts.
 #[cfg(feature = "client")]
-pub(crate) fn until(timestamp: Timestamp) -> Duration {
-    timestamp.since(now()).max(Duration::from_millis(1))
+pub(crate) fn until(timestamp: Timestamp) -> std::time::Duration {
+    timestamp.since(now()).max(std::time::Duration::from_millis(1))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
