@@ -133,6 +133,12 @@ impl Envelope {
         }
     }
 
+    /// Who an encoded envelope says that it is from; nothing else of it is read.
+    pub fn sender_of(bytes: &[u8]) -> Option<DeviceId> {
+        let sender = bytes.get(1..1 + DeviceId::LENGTH)?;
+        sender.try_into().ok().map(DeviceId::from_bytes)
+    }
+
     /// The one device it is for, or `None` for the whole room.
     pub fn recipient(&self) -> Option<DeviceId> {
         match &self.carrier {
@@ -163,6 +169,8 @@ mod tests {
         expected.extend([2, 4, 5]);
         assert_eq!(envelope().encode().unwrap(), expected);
         assert_eq!(Envelope::decode(&expected), Ok(envelope()));
+        assert_eq!(Envelope::sender_of(&expected), Some(envelope().sender));
+        assert_eq!(Envelope::sender_of(&expected[..32]), None);
     }
 
     #[test]

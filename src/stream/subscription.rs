@@ -342,9 +342,8 @@ impl Subscription {
         }
     }
 
-    /// A key came. After answers that did not help it is asked for less and less: the frames that
-    /// made us ask may be forged.
-    /// Whether it was asked for.
+    /// A key came; returns whether it was asked for. After answers that did not help, keys are asked
+    /// for less and less: the frames that made us ask may be forged.
     fn pulled(&mut self, fx: &Effects<'_>, is_news: bool) -> bool {
         let was_asked_for = self.pull.request.take().is_some();
         if is_news {

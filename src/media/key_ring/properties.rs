@@ -59,6 +59,15 @@ struct Tested {
 }
 
 impl Tested {
+    fn play(&mut self, events: Vec<(u64, Happens)>) {
+        for (wait, what) in events {
+            self.pass(wait);
+            self.look();
+            self.happens(what);
+            self.look();
+        }
+    }
+
     fn happens(&mut self, what: Happens) {
         let now = self.now;
         match what {
@@ -147,12 +156,7 @@ proptest! {
         events in prop::collection::vec((0_u64..1500, anything(8)), 1..120),
     ) {
         let mut tested = Tested::default();
-        for (wait, what) in events {
-            tested.pass(wait);
-            tested.look();
-            tested.happens(what);
-            tested.look();
-        }
+        tested.play(events);
         // Nothing but the newest generation is left, at its head.
         tested.pass(4000);
         prop_assert!(tested.ring.generations.len() <= 1);
@@ -167,12 +171,6 @@ proptest! {
     fn the_same_holds_for_more_generations_at_once_than_are_kept(
         events in prop::collection::vec((0_u64..20, anything(200)), 150..300),
     ) {
-        let mut tested = Tested::default();
-        for (wait, what) in events {
-            tested.pass(wait);
-            tested.look();
-            tested.happens(what);
-            tested.look();
-        }
+        Tested::default().play(events);
     }
 }

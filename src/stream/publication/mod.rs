@@ -72,8 +72,6 @@ pub(crate) struct Publication {
     /// Requests that the application has not answered yet.
     asking: IndexMap<DeviceId, Asker>,
     visitors: Visitors,
-    /// By when the encryptors must have switched, as their slots know it.
-    deadline: Option<Timestamp>,
 }
 
 /// A device that waits for the application's answer.
@@ -113,7 +111,6 @@ impl Publication {
             join_at: None,
             asking: IndexMap::new(),
             visitors: Visitors::default(),
-            deadline: None,
         };
         publication.install();
         publication.send_offer(fx);
@@ -336,13 +333,10 @@ impl Publication {
 
     /// Tells the encryptors by when they must have been given another key. Should nobody call us
     /// in time, they stop: a removal is never late.
-    fn set_deadline(&mut self) {
+    fn set_deadline(&self) {
         let deadline = self.rotation.as_ref().and_then(Rotation::deadline);
-        if deadline != self.deadline {
-            self.deadline = deadline;
-            for (_, _, slot) in &self.slots {
-                slot.set_deadline(deadline);
-            }
+        for (_, _, slot) in &self.slots {
+            slot.set_deadline(deadline);
         }
     }
 }
