@@ -23,8 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// They are connected to a real key service on this machine beforehand, so what is measured is
 /// from the call of `subscribe` to the first frame decrypted: the question, the key's way through
 /// the service, and the wait for the next frame, of which there are 50 a second. Service,
-/// publisher and all subscribers share this machine's cores, so run it when nothing else does. Fails if not everybody sees a frame,
-/// or if it takes longer than 2 s for more than one of a hundred.
+/// publisher and all subscribers share this machine's cores, so run it when nothing else does.
+/// Fails if not everybody sees a frame, or if it takes longer than 2 s for more than one of a
+/// hundred.
 ///
 /// Each device needs two open files: see `ulimit -n`.
 #[derive(clap::Args)]
