@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use olmcast::{
     device::Identity,
     endpoint::{Endpoint, Output, Publish, Recipient},
@@ -21,7 +22,7 @@ pub(crate) struct Crowd {
     pub(crate) endpoint: Endpoint,
     pub(crate) stream: StreamId,
     pub(crate) now: Timestamp,
-    pub(crate) members: Vec<Member>,
+    members: IndexMap<DeviceId, Member>,
     keys: RoomKeys,
     curve25519: PublicKey,
 }
@@ -41,7 +42,7 @@ impl Crowd {
         let now = Timestamp::from_unix_millis(1_800_000_000_000);
         let publish = Publish::new("camera").track(Codec::Vp8).track(Codec::Opus).with_invite();
         let stream = endpoint.publish(keys.room(), publish, now).unwrap();
-        let mut crowd = Self { endpoint, stream, now, members: Vec::new(), keys, curve25519 };
+        let mut crowd = Self { endpoint, stream, now, members: IndexMap::new(), keys, curve25519 };
         crowd.drain();
         // As many at a time as are let in at once.
         for count in (0..members).step_by(1000).map(|at| (members - at).min(1000)) {
@@ -50,11 +51,25 @@ impl Crowd {
                 let bytes = newcomer.subscribe();
                 crowd.endpoint.handle_message(&bytes, crowd.now).unwrap();
             }
-            crowd.members.extend(newcomers);
+            crowd.admit(newcomers);
             crowd.settle();
             crowd.now = crowd.now + Duration::from_secs(1);
         }
         crowd
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Those who were let in, and answer from now on.
+    pub(crate) fn admit(&mut self, newcomers: impl IntoIterator<Item = Member>) {
+        self.members.extend(newcomers.into_iter().map(|newcomer| (newcomer.device, newcomer)));
+    }
+
+    /// Takes any one out.
+    pub(crate) fn take_one(&mut self) -> Member {
+        self.members.swap_remove_index(0).unwrap().1
     }
 
     /// Whether its leases run out soon.
@@ -81,17 +96,16 @@ impl Crowd {
         outputs
     }
 
-    /// Lets the members confirm what was sent to them.
+    /// Lets the members confirm what was sent to them. Only those who were sent something are
+    /// looked at: in the publisher's memory there are no others.
     pub(crate) fn confirm(&mut self, outputs: &[Output]) -> Vec<Vec<u8>> {
-        let mut sent: std::collections::HashMap<DeviceId, &[u8]> = outputs
-            .iter()
-            .filter_map(|output| match output {
-                Output::Send { to: Recipient::Device(to), bytes } => Some((*to, &bytes[..])),
-                _ => None,
-            })
-            .collect();
-        let members = self.members.iter_mut();
-        members.filter_map(|member| member.confirm(sent.remove(&member.device)?)).collect()
+        let answers = outputs.iter().filter_map(|output| match output {
+            Output::Send { to: Recipient::Device(to), bytes } => {
+                self.members.get_mut(to)?.confirm(bytes)
+            }
+            _ => None,
+        });
+        answers.collect()
     }
 
     /// All that is under way happens.

@@ -4,9 +4,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use vodozemac::{Ed25519PublicKey, Ed25519SecretKey, Ed25519Signature};
+use vodozemac::Ed25519SecretKey;
 
-use super::{DeviceId, RoomId, Secret, Signature, length_prefixed};
+use super::{DeviceId, RoomId, Secret, Signature, ed25519, length_prefixed};
 
 /// Why a text is no invite link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,12 +115,8 @@ impl DoorKey {
         device: &DeviceId,
         signature: &Signature,
     ) -> bool {
-        let Ok(key) = Ed25519PublicKey::from_slice(public) else { return false };
-        let Ok(signature) = Ed25519Signature::from_slice(signature.as_bytes()) else {
-            return false;
-        };
         room_of(public) == *room
-            && key.verify(&door_form(room, challenge, device), &signature).is_ok()
+            && ed25519::verify(public, &door_form(room, challenge, device), signature)
     }
 }
 

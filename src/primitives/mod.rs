@@ -4,6 +4,7 @@
 //! signing form and the invite link. Nothing here knows about media, sessions or networks.
 
 mod codec;
+mod ed25519;
 mod ids;
 mod invite;
 mod secret;

@@ -1,6 +1,4 @@
-use vodozemac::{Ed25519PublicKey, Ed25519Signature};
-
-use super::{DeviceId, RoomId, Signature};
+use super::{DeviceId, RoomId, Signature, ed25519};
 
 /// The signature does not belong to these bytes and this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,10 +47,8 @@ impl SigningForm<'_> {
     /// # Errors
     /// [`SignatureMismatch`] if it did not, or if its id is no valid Ed25519 key.
     pub fn verify(self, signer: &DeviceId, signature: &Signature) -> Result<(), SignatureMismatch> {
-        let key = Ed25519PublicKey::from_slice(signer.as_bytes()).map_err(|_| SignatureMismatch)?;
-        let signature =
-            Ed25519Signature::from_slice(signature.as_bytes()).map_err(|_| SignatureMismatch)?;
-        key.verify(&self.to_bytes(), &signature).map_err(|_| SignatureMismatch)
+        let is_right = ed25519::verify(signer.as_bytes(), &self.to_bytes(), signature);
+        if is_right { Ok(()) } else { Err(SignatureMismatch) }
     }
 }
 

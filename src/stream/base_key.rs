@@ -2,7 +2,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 
 use crate::{
-    primitives::{Position, RoomId, Secret, StreamRef, TrackId},
+    primitives::{Position, RoomId, StreamRef, TrackId},
     sframe::{BaseKey, CipherSuite},
 };
 
@@ -19,19 +19,19 @@ pub(super) struct Scope {
     pub(super) suite: CipherSuite,
 }
 
-/// What a Megolm session gives at one index: its id and the 128 secret ratchet bytes.
+/// What a Megolm session gives at one index: its id, and a key extracted from the 128 secret
+/// ratchet bytes, which all tracks have in common.
 pub(super) struct RatchetSecret {
     session_id: [u8; 32],
-    ratchet: Secret<128>,
+    extracted: Hkdf<Sha256>,
 }
 
 impl RatchetSecret {
     /// Takes them out of the bytes of a `SessionKey` or an `ExportedSessionKey`.
     pub(super) fn from_exported(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            session_id: bytes.get(PUBLIC_KEY)?.try_into().ok()?,
-            ratchet: Secret::from_slice(bytes.get(RATCHET)?)?,
-        })
+        let session_id = bytes.get(PUBLIC_KEY)?.try_into().ok()?;
+        let extracted = Hkdf::new(Some(b"olmcast/1 base key"), bytes.get(RATCHET)?);
+        Some(Self { session_id, extracted })
     }
 
     //= RFC 9605 §4.1
@@ -49,10 +49,9 @@ impl RatchetSecret {
         info.extend_from_slice(&u32::from(position.step.get()).to_be_bytes());
         info.extend_from_slice(&track.0.to_be_bytes());
         info.extend_from_slice(&scope.suite.id().to_be_bytes());
-        let prk = Hkdf::<Sha256>::new(Some(b"olmcast/1 base key"), self.ratchet.expose());
         BaseKey::fill(scope.suite, |out| {
             // At most 64 bytes, and HKDF-SHA-256 gives 8,160.
-            let expanded = prk.expand(&info, out);
+            let expanded = self.extracted.expand(&info, out);
             debug_assert!(expanded.is_ok());
         })
     }
