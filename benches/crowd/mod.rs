@@ -12,7 +12,7 @@ use olmcast::{
     },
     protocol::{
         Carrier, Envelope, Kind, OlmCarrier, OlmMessage, OlmPlaintext, Place, PublicKey,
-        SignedMessage, StreamKeyAck, Subscribe, Unsubscribe,
+        SignedMessage, StreamKey, StreamKeyAck, Subscribe, Unsubscribe,
     },
 };
 use serde::Serialize;
@@ -124,7 +124,7 @@ impl Crowd {
 
 pub(crate) struct Member {
     pub(crate) device: DeviceId,
-    account: Account,
+    pub(crate) account: Account,
     one_time_key: PublicKey,
     pub(crate) claim: String,
     keys: RoomKeys,
@@ -134,7 +134,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn new(keys: RoomKeys, stream: StreamRef, publisher_curve: PublicKey) -> Self {
+    pub(crate) fn new(keys: RoomKeys, stream: StreamRef, publisher_curve: PublicKey) -> Self {
         let mut account = Account::new();
         let device = DeviceId::from_bytes(*account.ed25519_key().as_bytes());
         let one_time_key = PublicKey(account.generate_one_time_keys(1).created[0]);
@@ -177,8 +177,8 @@ impl Member {
         Envelope { sender: self.device, carrier: Carrier::Signed(message) }.encode().unwrap()
     }
 
-    /// Reads a key and confirms it.
-    fn confirm(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// Reads a key, if it is sent one.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Option<StreamKey> {
         let Carrier::Olm(carrier) = Envelope::decode(bytes).unwrap().carrier else { return None };
         let message = usize::from(carrier.message_type);
         let message = Ciphertext::from_parts(message, &carrier.ciphertext).unwrap();
@@ -192,9 +192,15 @@ impl Member {
             }
             _ => return None,
         };
-        let OlmMessage::StreamKey(key) = OlmPlaintext::decode(&plaintext).unwrap().message else {
-            return None;
-        };
+        match OlmPlaintext::decode(&plaintext).unwrap().message {
+            OlmMessage::StreamKey(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Reads a key and confirms it.
+    pub(crate) fn confirm(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let key = self.read(bytes)?;
         let Self { device, stream, keys, .. } = self;
         let place = Place::new(keys.room(), *stream, *device, stream.publisher);
         let ack = OlmMessage::StreamKeyAck(StreamKeyAck { share: key.share, accepted: true });

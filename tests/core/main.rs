@@ -29,6 +29,8 @@ mod malicious_service;
 #[cfg(target_os = "linux")]
 mod memory;
 mod network;
+#[path = "../printed/mod.rs"]
+mod printed;
 mod properties;
 mod restarts;
 mod rfc9605;
