@@ -124,13 +124,6 @@ impl Pairwise {
     /// Decrypts a message of this session.
     pub(crate) fn open(&mut self, carrier: &OlmCarrier) -> Result<OlmMessage, PairwiseError> {
         let message = parse(carrier)?;
-        let index = match &message {
-            Ciphertext::PreKey(message) => message.message().chain_index(),
-            Ciphertext::Normal(message) => message.chain_index(),
-        };
-        if index > MAX_CHAIN {
-            return Err(PairwiseError::Decryption);
-        }
         if let Ciphertext::PreKey(message) = &message
             && message.session_id() != self.session.session_id()
         {
@@ -158,19 +151,22 @@ impl Pairwise {
 fn parse(carrier: &OlmCarrier) -> Result<Ciphertext, PairwiseError> {
     let message = Ciphertext::from_parts(usize::from(carrier.message_type), &carrier.ciphertext)
         .map_err(|_| PairwiseError::Syntax)?;
-    let (bytes, ratchet_key, has_plain_keys) = match &message {
+    let (bytes, inner, has_plain_keys) = match &message {
         Ciphertext::PreKey(message) => {
             let keys = [message.identity_key(), message.base_key(), message.one_time_key()];
             let are_plain = keys.iter().all(|key| key.as_bytes()[31] & 0x80 == 0);
-            (message.to_bytes(), message.message().ratchet_key(), are_plain)
+            (message.to_bytes(), message.message(), are_plain)
         }
-        Ciphertext::Normal(message) => (message.to_bytes(), message.ratchet_key(), true),
+        Ciphertext::Normal(message) => (message.to_bytes(), message, true),
     };
     if !has_plain_keys || bytes != carrier.ciphertext {
         return Err(PairwiseError::Syntax);
     }
-    if PublicKey(ratchet_key).is_of_low_order() {
+    if PublicKey(inner.ratchet_key()).is_of_low_order() {
         return Err(PairwiseError::Session);
+    }
+    if inner.chain_index() > MAX_CHAIN {
+        return Err(PairwiseError::Decryption);
     }
     Ok(message)
 }

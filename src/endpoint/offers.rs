@@ -50,3 +50,60 @@ impl Offers {
         self.0.shift_remove(&stream).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::Identity,
+        primitives::{DeviceId, RoomId, StreamId, Timestamp},
+        protocol::{OfferHash, StreamOffer},
+    };
+
+    fn offer(publisher: u16, stream: u8, seq: u64) -> Offer {
+        let mut device = [0; 32];
+        device[..2].copy_from_slice(&publisher.to_be_bytes());
+        let publisher = DeviceId::from_bytes(device);
+        let stream = StreamRef { publisher, stream: StreamId::from_bytes([stream; 16]) };
+        let content = StreamOffer {
+            stream: stream.stream,
+            label: "camera".to_owned(),
+            tracks: vec![],
+            media: String::new(),
+            curve25519: Identity::generate().curve25519(),
+            started: Timestamp::default(),
+            seq,
+        };
+        let (room, hash) = (RoomId::from_name("a"), OfferHash::of(b""));
+        Offer { stream, room, content, bytes: vec![], hash }
+    }
+
+    #[test]
+    fn a_publisher_that_offers_more_and_more_displaces_only_its_own_oldest() {
+        let mut offers = Offers::default();
+        offers.note(&offer(1, 0, 1)).unwrap();
+        for stream in 0..=16 {
+            offers.note(&offer(2, stream, 1)).unwrap();
+        }
+        assert_eq!(offers.0.len(), 1 + MAX_PER_PUBLISHER);
+        assert_eq!(offers.note(&offer(1, 0, 1)), Err(MessageError::Old));
+        for stream in 1..=16 {
+            assert_eq!(offers.note(&offer(2, stream, 1)), Err(MessageError::Old));
+        }
+        assert_eq!(offers.note(&offer(2, 0, 1)), Ok(()), "forgotten, so shown again");
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_remembered() {
+        let mut offers = Offers::default();
+        let publishers = 1..=u16::try_from(MAX_OFFERS).unwrap();
+        for publisher in publishers.clone() {
+            offers.note(&offer(publisher, 0, 1)).unwrap();
+        }
+        assert_eq!(offers.note(&offer(0, 0, 1)), Ok(()), "many offers hide no other");
+        assert_eq!(offers.0.len(), MAX_OFFERS);
+        let is_known = |publisher| offers.0.contains_key(&offer(publisher, 0, 1).stream);
+        assert!(!is_known(1));
+        assert!(publishers.skip(1).all(is_known));
+    }
+}

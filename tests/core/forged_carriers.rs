@@ -317,3 +317,21 @@ fn a_key_in_the_name_of_nobody_is_refused() {
     let bytes = envelope(&forger, message);
     assert_eq!(forger.deliver(&bytes), Outcome::Accepted);
 }
+
+/// Before it looks at a MAC the library derives a key for each message that is skipped, up to 2,000.
+#[test]
+fn a_message_far_ahead_in_its_chain_is_refused_before_any_work_is_done_for_it() {
+    const MOST: usize = 512;
+    let far = Outcome::Error(MessageError::Olm(PairwiseError::Decryption));
+    let mut forger = Forger::new();
+    let plaintext = forger.plaintext(forger.key(&group_session(0), 1));
+    let chain: Vec<_> = (0..=MOST + 1)
+        .map(|_| {
+            let message = forger.olm.encrypt(&plaintext).unwrap();
+            encode(&forger.envelope(&message))
+        })
+        .collect();
+    forger.expect("a first one", far.clone(), |forger| forger.deliver(&chain[MOST + 1]));
+    assert_eq!(forger.deliver(&chain[MOST]), Outcome::Accepted);
+    forger.expect("a later one", far, |forger| forger.deliver(&chain[MOST + 1]));
+}
