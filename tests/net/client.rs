@@ -2,9 +2,9 @@ use futures_util::FutureExt;
 use olmcast::{
     client::{Client, ClientError, ClientEvent},
     device::Identity,
-    endpoint::{Ended, Event, Publish},
-    primitives::{Codec, Invite, StreamRef},
-    protocol::service::{ClientFrame, ServerFrame},
+    endpoint::{Ended, Endpoint, Event, Publish},
+    primitives::{Codec, DeviceId, Invite, StreamId, StreamRef},
+    protocol::service::{ClientFrame, Payload, ServerFrame},
     server::Limits,
     sframe::EncryptError,
 };
@@ -18,6 +18,47 @@ async fn client(invite: &Invite) -> Client {
 
 fn camera() -> Publish {
     Publish::new("camera").track(Codec::Opus).with_invite()
+}
+
+/// Another device's endpoint, and its offer of a stream.
+fn offering(invite: &Invite, label: &str) -> (DeviceId, StreamId, Payload) {
+    let mut endpoint = Endpoint::new(Identity::generate()).unwrap();
+    endpoint.enter(invite.room_keys());
+    let publish = Publish::new(label).track(Codec::Opus).with_invite();
+    let stream = endpoint.publish(invite.room(), publish, Client::now()).unwrap();
+    let offer = endpoint.offer(stream).unwrap();
+    (endpoint.device(), stream, offer.as_slice().into())
+}
+
+#[tokio::test]
+async fn a_message_in_anothers_name_is_not_taken() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let invite = Invite::generate(listener.local_addr().unwrap().to_string()).unwrap();
+    let connecting = tokio::spawn({
+        let invite = invite.clone();
+        async move { client(&invite).await }
+    });
+    let room = invite.room();
+    let mut service = FakeService::accept(&listener, [1; 16]).await;
+    service.say(&ServerFrame::Entered { room, roster: vec![], state: vec![] }).await;
+    let client = connecting.await.unwrap();
+    let mut events = client.events();
+    let (camera, screen) = (offering(&invite, "camera"), offering(&invite, "screen"));
+    // One's offer in the other's name, then one that is right.
+    let (from, bytes) = (screen.0, camera.2);
+    service.say(&ServerFrame::Mail { sequence: 1, from, bytes: bytes.clone() }).await;
+    service.say(&ServerFrame::Broadcast { room, from, bytes }).await;
+    let (device, stream, bytes) = screen;
+    service.say(&ServerFrame::State { room, device, stream, bytes }).await;
+    let first = async {
+        loop {
+            if let ClientEvent::Stream(Event::Offered(offer)) = events.recv().await.unwrap() {
+                return offer;
+            }
+        }
+    };
+    let first = timeout(PATIENCE, first).await.expect("no offer was taken");
+    assert_eq!((first.stream.publisher, &*first.content.label), (device, "screen"));
 }
 
 /// Waits until a client is told that a stream is over.
