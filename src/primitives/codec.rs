@@ -10,22 +10,31 @@ use serde::{Deserialize, Serialize};
 pub enum Codec {
     /// VP8 video (RFC 6386), one frame at a time.
     Vp8,
+    /// VP9 video, one frame or superframe at a time, without spatial layers.
+    Vp9,
+    /// H.264 video (ITU-T H.264), one access unit at a time, in the byte stream format of its
+    /// Annex B.
+    H264,
+    /// AV1 video, one temporal unit at a time, as OBUs that state their sizes (the low-overhead
+    /// bitstream format).
+    Av1,
     /// Opus audio (RFC 6716), one packet at a time.
     Opus,
 }
 
 impl Codec {
-    /// Ticks of this codec's RTP clock in a second (RFC 7741 §4.1, RFC 7587 §4.1).
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Vp8, Self::Vp9, Self::H264, Self::Av1, Self::Opus];
+
+    /// Ticks of this codec's RTP clock in a second (RFC 7741 §4.1, RFC 9628 §4.1, RFC 6184 §8.2.1,
+    /// the AV1 RTP payload format §7.1, RFC 7587 §4.1).
     pub const fn clock_rate(self) -> u32 {
-        match self {
-            Self::Vp8 => 90_000,
-            Self::Opus => 48_000,
-        }
+        if self.is_video() { 90_000 } else { 48_000 }
     }
 
     /// Whether the codec carries video, and so has key frames that can be asked for.
     pub const fn is_video(self) -> bool {
-        matches!(self, Self::Vp8)
+        !matches!(self, Self::Opus)
     }
 }
 
@@ -33,6 +42,9 @@ impl std::fmt::Display for Codec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Vp8 => "VP8",
+            Self::Vp9 => "VP9",
+            Self::H264 => "H.264",
+            Self::Av1 => "AV1",
             Self::Opus => "Opus",
         })
     }

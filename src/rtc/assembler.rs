@@ -300,7 +300,7 @@ impl Part {
                 let data = packet.payload.slice(length..);
                 Some(Self { timestamp, first, last: packet.marker, data, arrived })
             }
-            Codec::Opus => {
+            _ => {
                 let data = packet.payload.clone();
                 Some(Self { timestamp, first: true, last: true, data, arrived })
             }

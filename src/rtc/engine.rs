@@ -5,7 +5,9 @@ use std::time::Duration;
 use rtc::{
     ice::mdns::MulticastDnsMode,
     interceptor::Slot,
-    peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8},
+    peer_connection::configuration::media_engine::{
+        MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_VP8, MIME_TYPE_VP9,
+    },
     rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
 };
 use webrtc::{
@@ -20,7 +22,8 @@ use super::key_frame_requests::DeliverKeyFrameRequests;
 use crate::primitives::Codec;
 
 /// Every codec that is offered, with its payload type.
-const CODECS: [(Codec, u8); 2] = [(Codec::Vp8, 96), (Codec::Opus, 111)];
+const CODECS: [(Codec, u8); 5] =
+    [(Codec::Vp8, 96), (Codec::Vp9, 98), (Codec::H264, 102), (Codec::Av1, 45), (Codec::Opus, 111)];
 
 /// Silence after which a connection counts as interrupted, and the further silence after which
 /// it has failed. A killed relay is noticed within their sum.
@@ -63,6 +66,15 @@ pub(super) fn kind(codec: Codec) -> RtpCodecKind {
 pub(super) fn rtp_codec(codec: Codec) -> RTCRtpCodec {
     let (mime_type, channels, fmtp) = match codec {
         Codec::Vp8 => (MIME_TYPE_VP8, 0, ""),
+        Codec::Vp9 => (MIME_TYPE_VP9, 0, "profile-id=0"),
+        // Packets of one NAL unit are not enough for key frames. What stands behind the profile
+        // and level is hidden from everybody on the way.
+        Codec::H264 => (
+            MIME_TYPE_H264,
+            0,
+            "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+        ),
+        Codec::Av1 => (MIME_TYPE_AV1, 0, ""),
         Codec::Opus => (MIME_TYPE_OPUS, 2, "minptime=10;useinbandfec=1"),
     };
     RTCRtpCodec {

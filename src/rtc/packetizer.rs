@@ -34,7 +34,7 @@ impl Packetizer {
                 payloader.enable_picture_id = true;
                 Box::new(payloader)
             }
-            Codec::Opus => Box::new(OpusPayloader),
+            _ => Box::new(OpusPayloader),
         };
         Self { payloader, payload_type, ssrc, sequence }
     }

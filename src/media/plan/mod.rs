@@ -13,7 +13,8 @@ use crate::{primitives::Codec, sframe::EncryptError};
 pub fn clear_length(codec: Codec, frame: &[u8]) -> Option<usize> {
     let clear = match codec {
         Codec::Vp8 => vp8::clear_length(frame)?,
-        Codec::Opus => opus::clear_length(),
+        Codec::Vp9 | Codec::Opus => opus::clear_length(),
+        Codec::H264 | Codec::Av1 => return None,
     };
     (frame.len() > clear).then_some(clear)
 }
@@ -33,6 +34,8 @@ pub(super) fn clear_length_of_plain(codec: Codec, frame: &[u8]) -> Result<usize,
 pub(super) fn is_key_frame(codec: Codec, frame: &[u8]) -> bool {
     match codec {
         Codec::Vp8 => vp8::is_key_frame(frame),
+        Codec::Vp9 => frame.first().is_some_and(|first| first & 0x0C == 0),
+        Codec::H264 | Codec::Av1 => false,
         Codec::Opus => true,
     }
 }
