@@ -5,7 +5,7 @@ use zeroize::Zeroize;
 use super::{
     key_ring::{Found, SharedKeyRing},
     own_secret::OwnSecret,
-    plan,
+    plan::{self, Unit},
     track_key::{Opener, TrackKey},
 };
 use crate::{
@@ -89,12 +89,19 @@ impl FrameDecryptor {
         frame: &mut Vec<u8>,
         now: Timestamp,
     ) -> Result<(), DecryptError> {
-        let clear = plan::clear_length(self.codec, frame).ok_or(DecryptError::Syntax)?;
-        let header = Ciphertext::parse(&frame[clear..])?.header();
         let mut is_open = false;
-        let opened = self.keys.open(header, now, &mut |key| {
-            key.open_in_place(frame, clear).inspect(|()| is_open = true)
-        });
+        let opened = if let Some(unit) = Unit::of(self.codec) {
+            let header = unit.parse(frame)?.header();
+            self.keys.open(header, now, &mut |key| {
+                unit.open_in_place(key, frame).inspect(|()| is_open = true)
+            })
+        } else {
+            let clear = plan::clear_length(self.codec, frame).ok_or(DecryptError::Syntax)?;
+            let header = Ciphertext::parse(&frame[clear..])?.header();
+            self.keys.open(header, now, &mut |key| {
+                key.open_in_place(frame, 0..clear).inspect(|()| is_open = true)
+            })
+        };
         opened.inspect_err(|_| wipe_if(is_open, frame))
     }
 
@@ -114,10 +121,17 @@ impl FrameDecryptor {
         now: Timestamp,
         out: &mut Vec<u8>,
     ) -> Result<(), DecryptError> {
+        let mut is_open = false;
+        if let Some(unit) = Unit::of(self.codec) {
+            let sealed = unit.parse(wire)?;
+            let opened = self.keys.open(sealed.header(), now, &mut |key| {
+                sealed.open_into(key, out).inspect(|()| is_open = true)
+            });
+            return opened.inspect_err(|_| wipe_if(is_open, out));
+        }
         let clear = plan::clear_length(self.codec, wire).ok_or(DecryptError::Syntax)?;
         let (clear, sframe) = wire.split_at(clear);
         let ciphertext = Ciphertext::parse(sframe)?;
-        let mut is_open = false;
         // Not cleared before: growing a vector again would zero it again.
         out.resize(out.len().max(clear.len()), 0);
         let opened = self.keys.open(ciphertext.header(), now, &mut |key| {

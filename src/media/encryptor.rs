@@ -1,7 +1,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    key_id, own_secret, plan,
+    key_id, own_secret,
+    plan::{self, Unit},
     slot::{InstallRefused, Seen, Slot},
 };
 use crate::{
@@ -120,8 +121,11 @@ impl FrameEncryptor {
     /// As [`encrypt_into`](Self::encrypt_into). `frame` is then in the clear, as it was, or empty:
     /// do not send it.
     pub fn encrypt_in_place(&mut self, frame: &mut Vec<u8>) -> Result<(), EncryptError> {
+        if let Some(unit) = Unit::of(self.codec) {
+            return unit.seal_in_place(self.seen.key(&self.slot)?, frame);
+        }
         let clear = plan::clear_length_of_plain(self.codec, frame)?;
-        self.seen.key(&self.slot)?.seal_in_place(frame, clear)
+        self.seen.key(&self.slot)?.seal_in_place(frame, 0..clear)
     }
 
     /// The encrypted form of `frame`, in a vector of its own.
@@ -141,6 +145,9 @@ impl FrameEncryptor {
 
     #[inline]
     fn encrypt_to(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), EncryptError> {
+        if let Some(unit) = Unit::of(self.codec) {
+            return unit.seal_into(self.seen.key(&self.slot)?, frame, out);
+        }
         let clear = plan::clear_length_of_plain(self.codec, frame)?;
         let key = self.seen.key(&self.slot)?;
         let (clear, plain) = frame.split_at(clear);

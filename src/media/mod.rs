@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A codec's plan says which bytes of a frame stay readable, because packetizers and SFUs look
-//! at them; those are authenticated as SFrame metadata. Handles come from an
+//! at them; those are authenticated as SFrame metadata, or are copies that nobody takes. Handles come from an
 //! [`Endpoint`](crate::endpoint::Endpoint), which installs keys into them by itself, or are made
 //! from a secret of your own:
 //!
@@ -43,7 +43,8 @@ pub(crate) use encryptor::EncryptorSlot;
 pub use encryptor::FrameEncryptor;
 pub use hold_queue::HoldQueue;
 pub(crate) use key_ring::{GenerationKeys, RingState, SharedKeyRing};
-pub use plan::clear_length;
+pub(crate) use plan::open_with;
+pub use plan::{clear_length, dimensions, header, is_key_frame};
 
 use crate::{
     primitives::{Generation, Position, Step},

@@ -43,6 +43,6 @@ pub enum EncryptError {
     #[error("the frame is empty")]
     Empty,
     /// The frame is not of the codec that the track was set up for.
-    #[error("the frame is too short for its codec")]
+    #[error("the frame is none of its codec, or not whole")]
     Syntax,
 }

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use zeroize::Zeroize;
 
@@ -83,15 +83,21 @@ impl OpenKey {
         Ok(())
     }
 
-    /// Turns `metadata ‖ header ‖ ciphertext ‖ tag` into `metadata ‖ plain`, where `metadata` is
-    /// the first `clear` bytes. Allocates nothing.
+    /// Turns `metadata ‖ header ‖ ciphertext ‖ tag` into `metadata ‖ plain`, where `metadata` says
+    /// which bytes those are; what is before them stays. Allocates nothing.
     ///
     /// # Errors
     /// As [`open_into`](Self::open_into) and [`Ciphertext::parse`]. After
     /// [`DecryptError::Authentication`] `frame` is wiped and empty, otherwise it is as it was.
     #[inline]
-    pub fn open_in_place(&self, frame: &mut Vec<u8>, clear: usize) -> Result<(), DecryptError> {
-        let (metadata, sframe) = frame.split_at_mut_checked(clear).ok_or(DecryptError::Syntax)?;
+    pub fn open_in_place(
+        &self,
+        frame: &mut Vec<u8>,
+        metadata: Range<usize>,
+    ) -> Result<(), DecryptError> {
+        let clear = metadata.end;
+        let (front, sframe) = frame.split_at_mut_checked(clear).ok_or(DecryptError::Syntax)?;
+        let metadata = front.get(metadata).ok_or(DecryptError::Syntax)?;
         let Ciphertext { header, encoded_header, text, .. } = Ciphertext::parse(sframe)?;
         let (header_length, length) = (encoded_header.len(), text.len());
         if header.key_id != self.0.key_id {

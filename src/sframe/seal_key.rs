@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use super::{
     BaseKey, CipherSuite, Counter, EncryptError, Header, KeyId, MAX_FRAME_SIZE,
@@ -77,20 +77,25 @@ impl SealKey {
         self.seal(counter, header, metadata, Text::Apart { from: plain, to: text }, tag)
     }
 
-    /// Turns `metadata ‖ plain` into `metadata ‖ header ‖ ciphertext ‖ tag`, where `metadata` is
-    /// the first `clear` bytes. Allocates only if the vector has no room for the up to
-    /// [`MAX_OVERHEAD`](super::MAX_OVERHEAD) bytes that it grows by.
+    /// Turns `metadata ‖ plain` into `metadata ‖ header ‖ ciphertext ‖ tag`, where `metadata` says
+    /// which bytes those are; what is before them stays. Allocates only if the vector has no room
+    /// for the up to [`MAX_OVERHEAD`](super::MAX_OVERHEAD) bytes that it grows by.
     ///
     /// # Errors
-    /// As [`seal_into`](Self::seal_into), and [`EncryptError::Syntax`] if there are no `clear`
-    /// bytes. `frame` is then as it was, or empty if the library refused.
+    /// As [`seal_into`](Self::seal_into), and [`EncryptError::Syntax`] if there are no such bytes.
+    /// `frame` is then as it was, or empty if the library refused.
     #[inline]
-    pub fn seal_in_place(&self, frame: &mut Vec<u8>, clear: usize) -> Result<(), EncryptError> {
+    pub fn seal_in_place(
+        &self,
+        frame: &mut Vec<u8>,
+        metadata: Range<usize>,
+    ) -> Result<(), EncryptError> {
         let length = frame.len();
-        if clear > length {
+        let clear = metadata.end;
+        if clear > length || metadata.start > clear {
             return Err(EncryptError::Syntax);
         }
-        let counter = self.claim(clear, length - clear)?;
+        let counter = self.claim(metadata.len(), length - clear)?;
         let mut header = [0; Header::MAX_LENGTH];
         let header_length = self.field.write(counter, &mut header);
         let text = clear + header_length;
@@ -98,9 +103,9 @@ impl SealKey {
         frame.copy_within(clear..length, text);
         frame[clear..text].copy_from_slice(&header[..header_length]);
         let (front, sealed) = frame.split_at_mut(text);
-        let (metadata, header) = front.split_at(clear);
+        let (front, header) = front.split_at(clear);
         let (text, tag) = sealed.split_at_mut(length - clear);
-        self.seal(counter, header, metadata, Text::InPlace(text), tag)
+        self.seal(counter, header, &front[metadata.start..], Text::InPlace(text), tag)
             .inspect_err(|_| frame.clear())
     }
 

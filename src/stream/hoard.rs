@@ -7,7 +7,7 @@ use super::sessions::InboundSession;
 use crate::{
     media::{self, GenerationKeys},
     primitives::{Codec, Step, TrackId},
-    sframe::{Ciphertext, OpenKey},
+    sframe::OpenKey,
 };
 
 /// A subscriber that forgets nothing: every session it was ever sent, at the earliest step.
@@ -31,19 +31,14 @@ impl Hoard {
     /// Tries one encrypted frame with every session, as the step that the frame names and as the
     /// earliest one held: no window, no floor, no limit. Returns the frame if one of them fits.
     pub fn try_open(&self, codec: Codec, track: TrackId, wire: &[u8]) -> Option<Vec<u8>> {
-        let clear = media::clear_length(codec, wire)?;
-        let (clear, sframe) = wire.split_at(clear);
-        let ciphertext = Ciphertext::parse(sframe).ok()?;
-        let header = ciphertext.header();
+        let header = media::header(codec, wire).ok()?;
         let named = media::position(header.key_id)?.step;
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.iter_mut().find_map(|session| {
             let earliest = Step::new(session.first_index())?;
             [named, earliest].into_iter().find_map(|step| {
                 let base_key = session.base_key(step, track)?;
-                let mut out = clear.to_vec();
-                let key = OpenKey::new(base_key, header.key_id);
-                key.open_into(clear, &ciphertext, &mut out, clear.len()).ok().map(|()| out)
+                media::open_with(codec, wire, &OpenKey::new(base_key, header.key_id))
             })
         })
     }

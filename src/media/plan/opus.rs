@@ -2,6 +2,6 @@
 //! parses; packets of 1 or 2 bytes (discontinuous transmission) are encrypted like all others,
 //! since they tell when somebody is silent.
 
-pub(super) const fn clear_length() -> usize {
-    0
+pub(super) const fn is_key_frame(_: &[u8]) -> bool {
+    true
 }

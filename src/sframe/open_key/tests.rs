@@ -42,14 +42,14 @@ fn every_flipped_bit_and_every_other_metadata_is_refused() {
 fn in_place_a_forged_frame_is_wiped_and_others_stay_as_they_are() {
     let (seal, key) = pair(CipherSuite::default());
     let mut sealed = b"clear a media frame".to_vec();
-    seal.seal_in_place(&mut sealed, 6).unwrap();
+    seal.seal_in_place(&mut sealed, 0..6).unwrap();
     let mut opened = sealed.clone();
-    key.open_in_place(&mut opened, 6).unwrap();
+    key.open_in_place(&mut opened, 0..6).unwrap();
     assert_eq!(opened, b"clear a media frame");
 
     let mut forged = sealed.clone();
     forged[0] ^= 1;
-    assert_eq!(key.open_in_place(&mut forged, 6), Err(DecryptError::Authentication));
+    assert_eq!(key.open_in_place(&mut forged, 0..6), Err(DecryptError::Authentication));
     assert!(forged.is_empty());
 
     let other = OpenKey::new(BaseKey::fill(CipherSuite::default(), |b| b.fill(3)), KeyId(8));
@@ -59,7 +59,7 @@ fn in_place_a_forged_frame_is_wiped_and_others_stay_as_they_are() {
         (60, sealed.len(), &key, DecryptError::Syntax),
     ] {
         let mut frame = sealed[..length].to_vec();
-        assert_eq!(key.open_in_place(&mut frame, clear), Err(error));
+        assert_eq!(key.open_in_place(&mut frame, 0..clear), Err(error));
         assert_eq!(frame, sealed[..length]);
     }
 }

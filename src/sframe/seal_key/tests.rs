@@ -22,7 +22,7 @@ fn a_key_stops_at_its_last_frame_and_stays_stopped() {
         assert_eq!(key.seal_into(b"", b"x", &mut out, 6), Err(EncryptError::Limit));
         assert_eq!(out, b"before");
         let mut frame = b"frame".to_vec();
-        assert_eq!(key.seal_in_place(&mut frame, 0), Err(EncryptError::Limit));
+        assert_eq!(key.seal_in_place(&mut frame, 0..0), Err(EncryptError::Limit));
         assert_eq!(frame, b"frame");
     }
 }
@@ -71,7 +71,7 @@ fn frames_above_four_mebibytes_are_refused() {
     let mut large = vec![0; MAX_FRAME_SIZE + 1];
     let mut out = Vec::new();
     assert_eq!(key.seal_into(b"", &large, &mut out, 0), Err(EncryptError::TooLarge));
-    assert_eq!(key.seal_in_place(&mut large, 0), Err(EncryptError::TooLarge));
+    assert_eq!(key.seal_in_place(&mut large, 0..0), Err(EncryptError::TooLarge));
     assert!(out.is_empty() && large == vec![0; MAX_FRAME_SIZE + 1]);
 }
 
@@ -84,7 +84,7 @@ fn a_buffer_used_before_gives_the_same_bytes_as_a_new_one() {
         key_used(5, 0).seal_into(b"meta", plain, &mut used, 2).unwrap();
         assert_eq!((&used[..2], &used[2..]), (&b"ab"[..], &new[..]));
         let mut in_place = [b"meta", plain].concat();
-        key_used(5, 0).seal_in_place(&mut in_place, 4).unwrap();
+        key_used(5, 0).seal_in_place(&mut in_place, 0..4).unwrap();
         assert_eq!(in_place, [b"meta", &new[..]].concat());
     }
 }
@@ -94,8 +94,8 @@ fn nothing_to_encrypt_and_no_place_to_write_are_no_reason_to_panic() {
     let key = key_used(0, 0);
     let mut out = b"ab".to_vec();
     assert_eq!(key.seal_into(b"meta", b"", &mut out, 0), Err(EncryptError::Empty));
-    assert_eq!(key.seal_in_place(&mut b"meta".to_vec(), 4), Err(EncryptError::Empty));
-    assert_eq!(key.seal_in_place(&mut b"meta".to_vec(), 5), Err(EncryptError::Syntax));
+    assert_eq!(key.seal_in_place(&mut b"meta".to_vec(), 0..4), Err(EncryptError::Empty));
+    assert_eq!(key.seal_in_place(&mut b"meta".to_vec(), 0..5), Err(EncryptError::Syntax));
     out = b"ab".to_vec();
     key.seal_into(b"", b"x", &mut out, usize::MAX).unwrap();
     assert_eq!((&out[..2], counter(&out[2..])), (&b"ab"[..], 0));

@@ -7,7 +7,6 @@ use olmcast::{
     media,
     primitives::{Codec, Position, Timestamp, TrackId},
     rtc::{Assembler, MediaPacket},
-    sframe::Header,
 };
 use olmcast_relay::{Kind, Recording};
 
@@ -91,9 +90,7 @@ impl Evidence {
 
 /// The key that a frame names, if it is encrypted.
 fn position(codec: Codec, wire: &[u8]) -> Option<Position> {
-    let clear = media::clear_length(codec, wire)?;
-    let (header, _) = Header::parse(&wire[clear..]).ok()?;
-    media::position(header.key_id)
+    media::position(media::header(codec, wire).ok()?.key_id)
 }
 
 impl Frame {

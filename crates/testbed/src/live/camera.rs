@@ -117,7 +117,6 @@ pub(super) fn plain(number: u64) -> [u8; PLAIN] {
 
 /// What a frame says of its key, read as anybody on the way can.
 fn headers(wire: &[u8]) -> Option<(Header, Position)> {
-    let clear = media::clear_length(CODEC, wire)?;
-    let (header, _) = Header::parse(wire.get(clear..)?).ok()?;
+    let header = media::header(CODEC, wire).ok()?;
     Some((header, media::position(header.key_id)?))
 }
