@@ -6,5 +6,6 @@ pub mod envelope;
 pub mod header;
 pub mod messages;
 pub mod plane;
+pub mod plans;
 mod script;
 mod stage;

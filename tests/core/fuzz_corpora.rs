@@ -40,6 +40,11 @@ fn the_corpus_of_messages_is_replayed() {
 }
 
 #[test]
+fn the_corpus_of_plans_is_replayed() {
+    replay("plans", targets::plans::run);
+}
+
+#[test]
 fn the_corpus_of_plane_is_replayed() {
     replay("plane", targets::plane::run);
 }
