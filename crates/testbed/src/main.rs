@@ -6,6 +6,7 @@ mod live;
 mod report;
 #[path = "../../../tests/core/simulator/mod.rs"]
 mod simulator;
+mod str0m;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ enum Command {
     LiveChurn(live::churn::Arguments),
     LiveJoins(live::joins::Arguments),
     LiveRestart(live::restart::Arguments),
+    Str0m(str0m::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::LiveChurn(arguments) => live::churn::run(&arguments),
         Command::LiveJoins(arguments) => live::joins::run(&arguments),
         Command::LiveRestart(arguments) => live::restart::run(&arguments),
+        Command::Str0m(arguments) => str0m::run(&arguments),
     };
     match result {
         Ok(code) => code,
