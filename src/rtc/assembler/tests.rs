@@ -1,5 +1,5 @@
 use super::*;
-use crate::rtc::Packetizer;
+use crate::rtc::{FrameInfo, Packetizer};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -26,7 +26,8 @@ fn packets(codec: Codec, lengths: &[usize]) -> (Vec<MediaPacket>, Vec<Bytes>) {
     for (index, &length) in lengths.iter().enumerate() {
         let data = frame(index as u32, length);
         let timestamp = index as u32 * 3_000;
-        packets.extend(packetizer.packetize(&data, timestamp).unwrap().map(MediaPacket::from));
+        let packetized = packetizer.packetize(&data, FrameInfo::default(), timestamp).unwrap();
+        packets.extend(packetized.map(MediaPacket::from));
         frames.push(data);
     }
     (packets, frames)
@@ -68,29 +69,6 @@ fn every_length_survives_the_last_packets_of_one_byte_too() {
     let (packets, frames) = packets(Codec::Vp8, &lengths);
     let mut assembler = Assembler::new(Codec::Vp8);
     assert_eq!(feed(&mut assembler, &packets, Instant::now()), whole(&frames));
-}
-
-#[test]
-fn a_vp8_descriptor_is_read_in_all_its_lengths() {
-    type Read = Option<(bool, usize)>;
-    let cases: [(&[u8], Read); 13] = [
-        (&[0x10, 0], Some((true, 1))),
-        (&[0x18, 0], Some((true, 1))),
-        (&[0x00, 0], Some((false, 1))),
-        (&[0x11, 0], Some((false, 1))),
-        (&[0x90, 0x00, 0], Some((true, 2))),
-        (&[0x90, 0x80, 0x7f, 0], Some((true, 3))),
-        (&[0x90, 0x80, 0xff, 1, 0], Some((true, 4))),
-        (&[0x90, 0xc0, 0xff, 1, 2, 0], Some((true, 5))),
-        (&[0x90, 0xf0, 0xff, 1, 2, 3, 0], Some((true, 6))),
-        (&[0x90, 0x20, 3, 0], Some((true, 3))),
-        (&[0x10], None),
-        (&[0x90, 0xf0, 0xff, 1, 2, 3], None),
-        (&[0x90, 0x80], None),
-    ];
-    for (payload, expected) in cases {
-        assert_eq!(vp8_descriptor(payload), expected, "{payload:x?}");
-    }
 }
 
 #[test]
@@ -251,7 +229,7 @@ fn any_input_is_held_within_bounds() {
             while assembler.poll_frame().is_some() {}
             assert!(assembler.packets.len() as u64 <= MAX_PACKETS);
             assert!(assembler.bytes <= MAX_BYTES);
-            let held: usize = assembler.packets.values().map(|part| part.data.len()).sum();
+            let held: usize = assembler.packets.values().map(|part| part.size).sum();
             assert_eq!(assembler.bytes, held);
             now += MILLI * random.below(3) as u32;
             // A caller that is late with time-outs must not cost memory either.
