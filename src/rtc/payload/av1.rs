@@ -313,3 +313,162 @@ fn write_leb128(bytes: &mut Vec<u8>, mut value: usize) {
 fn leb128_length(value: usize) -> usize {
     (value.max(1).ilog2() / 7 + 1) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(frame: &[u8], limit: usize) -> Vec<Bytes> {
+        payloads(frame, limit).unwrap()
+    }
+
+    fn joined(payloads: &[&'static [u8]]) -> Result<Bytes, Malformed> {
+        join(&payloads.iter().map(|payload| Bytes::from_static(payload)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_key_frame_becomes_these_bytes() {
+        // The size of the frame OBU is padded to four bytes.
+        let frame = b"\x0a\x03SEQ\x32\x8d\x80\x80\x00abcdefghijklm";
+        let expected: [&[u8]; 3] = [b"\x68\x04\x08SEQ\x30abc", b"\xd0defghijkl", b"\x90m"];
+        assert_eq!(made(frame, 10), expected);
+        assert_eq!(join(&made(frame, 10)).unwrap(), &b"\x0a\x03SEQ\x32\x0dabcdefghijklm"[..]);
+    }
+
+    #[test]
+    fn a_frame_without_a_sequence_header_becomes_these_bytes() {
+        let frame = b"\x32\x04abcd";
+        assert_eq!(made(frame, 6), [&b"\x10\x30abcd"[..]]);
+        assert_eq!(made(frame, 5), [&b"\x50\x30abc"[..], b"\x90d"]);
+        assert_eq!(made(frame, 3), [&b"\x50\x30a"[..], b"\xd0bc", b"\x90d"]);
+        assert_eq!(join(&made(frame, 3)).unwrap(), &frame[..]);
+    }
+
+    #[test]
+    fn up_to_three_obus_are_counted_and_more_have_lengths() {
+        let three = b"\x0a\x01S\x2a\x01M\x32\x01F";
+        assert_eq!(made(three, 100), [&b"\x38\x02\x08S\x02\x28M\x30F"[..]]);
+        let four = b"\x1a\x01H\x22\x01A\x22\x01B\x22\x01C";
+        assert_eq!(made(four, 100), [&b"\x00\x02\x18H\x02\x20A\x02\x20B\x02\x20C"[..]]);
+        assert_eq!(made(four, 12), [&b"\x40\x02\x18H\x02\x20A\x02\x20B\x01\x20"[..], b"\x90C"]);
+        // With two bytes of room, one is the length: it is not worth a fragment's while, but legal.
+        assert_eq!(made(four, 11), [&b"\x30\x02\x18H\x02\x20A\x20B"[..], b"\x10\x20C"]);
+        for limit in 3..20 {
+            assert_eq!(join(&made(four, limit)).unwrap(), &four[..], "{limit}");
+        }
+    }
+
+    #[test]
+    fn delimiters_padding_and_tile_lists_stay_at_home_and_extensions_go() {
+        let frame = b"\x12\x00\x0e\x48\x01S\x7a\x02\0\0\x42\x01t\x36\x48\x02ab";
+        assert_eq!(made(frame, 100), [&b"\x28\x03\x0c\x48S\x34\x48ab"[..]]);
+        assert_eq!(
+            joined(&[b"\x20\x01\x10\x0c\x48S", b"\x20\x02\x40t\x34\x48ab"]).unwrap(),
+            &b"\x0e\x48\x01S\x36\x48\x02ab"[..]
+        );
+        // The last OBU may leave its size to the frame's end.
+        assert_eq!(made(b"\x0a\x01S\x30ab", 100), [&b"\x28\x02\x08S\x30ab"[..]]);
+    }
+
+    #[test]
+    fn what_is_no_temporal_unit_is_refused() {
+        for frame in [
+            // A delimiter alone, a forbidden bit, OBUs cut short, sizes that are none.
+            &b"\x12\0"[..],
+            b"\xb2\x01a",
+            b"\x32",
+            b"\x36",
+            b"\x36\x00",
+            b"\x32\x02a",
+            b"\x32\x80",
+            b"\x32\x81\x80\x80\x80\x80\x80\x80\x80\x00a",
+            b"\x32\x80\x80\x80\x80\x10",
+            b"\x32\x01a\x32\xff",
+        ] {
+            assert_eq!(payloads(frame, 100), Err(Malformed), "{frame:x?}");
+        }
+    }
+
+    #[test]
+    fn every_legal_aggregation_header_is_read() {
+        use Start::{No, Yes};
+        let cases: [(&[u8], Start); 13] = [
+            (b"\x10\x30", Yes),
+            (b"\x18\x08S", Yes),
+            (b"\x50\x30a", Yes),
+            (b"\x90a", No),
+            (b"\xd0a", No),
+            (b"\x20\x02\x08S\x30a", Yes),
+            (b"\x30\x02\x08S\x01\x28\x30a", Yes),
+            (b"\x00\x02\x30a", Yes),
+            (b"\x00\x82\x00\x30a", Yes),
+            (b"\x80\x01a\x02\x30a", No),
+            // Reserved bits; an empty element; OBUs that cannot be a frame's first.
+            (b"\x17\x30a", Yes),
+            (b"\x20\x00\x30a", Yes),
+            (b"\x10\x20a", No),
+        ];
+        for (payload, start) in cases {
+            let data = Bytes::from_static(payload);
+            for last in [false, true] {
+                let expected = Fragment { start, last, data: data.clone() };
+                assert_eq!(read(&data, last), Ok(expected), "{payload:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn illegal_payloads_are_refused() {
+        let cases: [&[u8]; 10] = [
+            b"\x00",
+            b"\x10",
+            b"\x00\x00",
+            b"\x00\x02\x30",
+            b"\x00\x80",
+            b"\x20\x02\x30",
+            b"\x20\x01\x30",
+            b"\x30\x01\x30\x01\x30",
+            b"\x20\x80\x80\x80\x80\x80\x80\x80\x80\x00a",
+            b"\x00\xff\xff\xff\xff\xff\x01a",
+        ];
+        for payload in cases {
+            assert_eq!(read(&Bytes::from_static(payload), true), Err(Malformed), "{payload:x?}");
+            assert_eq!(joined(&[payload]), Err(Malformed), "{payload:x?}");
+        }
+    }
+
+    #[test]
+    fn obus_are_put_together_wherever_they_were_split() {
+        let expected = &b"\x0a\x01S\x36\x48\x03abc"[..];
+        let cases: [&[&'static [u8]]; 6] = [
+            &[b"\x28\x02\x08S\x34\x48abc"],
+            &[b"\x68\x02\x08S\x34", b"\xd0\x48", b"\xd0ab", b"\x90c"],
+            &[b"\x58\x08", b"\xa0\x01S\x34\x48abc"],
+            // All with lengths, some of them empty.
+            &[b"\x48\x02\x08S\x00\x03\x34\x48a", b"\xc0\x00", b"\x80\x02bc\x00"],
+            // OBUs that state their sizes all the same, in one byte and in two.
+            &[b"\x28\x03\x0a\x01S\x36\x48\x03abc"],
+            &[b"\x68\x03\x0a\x01S\x36\x48\x83", b"\x90\x00abc"],
+        ];
+        for payloads in cases {
+            assert_eq!(joined(payloads).unwrap(), expected, "{payloads:x?}");
+        }
+    }
+
+    #[test]
+    fn fragments_that_do_not_fit_together_are_no_frame() {
+        let cases: [&[&'static [u8]]; 8] = [
+            &[b"\x50\x30a"],
+            &[b"\x90a"],
+            &[b"\x50\x30a", b"\x10\x30b"],
+            &[b"\x10\x30a", b"\x90b"],
+            &[b"\x10\xb0a"],
+            &[b"\x10\x32\x02a"],
+            &[b"\x10\x34"],
+            &[b"\x10\x10"],
+        ];
+        for payloads in cases {
+            assert_eq!(joined(payloads), Err(Malformed), "{payloads:x?}");
+        }
+    }
+}

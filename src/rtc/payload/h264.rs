@@ -238,3 +238,181 @@ fn push(frame: &mut Vec<u8>, unit: &[&[u8]]) {
     frame.extend_from_slice(&START_CODE);
     unit.iter().for_each(|part| frame.extend_from_slice(part));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(frame: &[u8], limit: usize) -> Vec<Bytes> {
+        payloads(frame, limit).unwrap()
+    }
+
+    fn joined(payloads: &[&'static [u8]]) -> Result<Bytes, Malformed> {
+        join(&payloads.iter().map(|payload| Bytes::from_static(payload)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_key_frame_becomes_these_bytes() {
+        let frame =
+            b"\0\0\0\x01\x67\x42\x01\0\0\0\x01\x28\xce\0\0\0\x01\x65\x88\xffabcdefghijklmno\x80";
+        let expected: [&[u8]; 3] = [
+            b"\x78\x00\x03\x67\x42\x01\x00\x02\x28\xce",
+            b"\x7c\x85\x88\xffabcdefgh",
+            b"\x7c\x45ijklmno\x80",
+        ];
+        assert_eq!(made(frame, 12), expected);
+        assert_eq!(join(&made(frame, 12)).unwrap(), &frame[..]);
+    }
+
+    #[test]
+    fn a_nal_unit_is_fragmented_only_if_it_does_not_fit() {
+        let frame = b"\0\0\0\x01\x41\x9babcdef";
+        assert_eq!(made(frame, 8), [&b"\x41\x9babcdef"[..]]);
+        assert_eq!(made(frame, 7), [&b"\x5c\x81\x9babcd"[..], b"\x5c\x41ef"]);
+        assert_eq!(
+            made(frame, 4),
+            [&b"\x5c\x81\x9ba"[..], b"\x5c\x01bc", b"\x5c\x01de", b"\x5c\x41f"]
+        );
+    }
+
+    #[test]
+    fn parameter_sets_that_do_not_fit_together_go_alone() {
+        let frame = b"\0\0\0\x01\x67abc\0\0\0\x01\x68de\0\0\0\x01\x65\x88";
+        assert_eq!(made(frame, 12), [&b"\x78\0\x04\x67abc\0\x03\x68de"[..], b"\x65\x88"]);
+        assert_eq!(made(frame, 11), [&b"\x67abc"[..], b"\x68de", b"\x65\x88"]);
+        assert_eq!(
+            made(frame, 3),
+            [&b"\x7c\x87a"[..], b"\x7c\x07b", b"\x7c\x47c", b"\x68de", b"\x65\x88"]
+        );
+        let one = b"\0\0\0\x01\x67abc\0\0\0\x01\x65\x88";
+        assert_eq!(made(one, 100), [&b"\x67abc"[..], b"\x65\x88"]);
+    }
+
+    #[test]
+    fn every_way_to_separate_nal_units_is_read() {
+        let expected = [&b"\x09\xf0"[..], b"\x06a", b"\x65\x88\0\0\x03b", b"\x65\x08"];
+        for frame in [
+            &b"\0\0\x01\x09\xf0\0\0\x01\x06a\0\0\x01\x65\x88\0\0\x03b\0\0\x01\x65\x08"[..],
+            b"\0\0\0\0\0\x01\x09\xf0\0\0\0\x01\x06a\0\0\0\0\x01\x65\x88\0\0\x03b\0\0\x01\x65\x08\0\0",
+            b"\0\0\x01\x09\xf0\0\0\x01\0\0\x01\x06a\0\0\x01\0\0\0\x01\x65\x88\0\0\x03b\0\0\x01\x65\x08",
+        ] {
+            assert_eq!(made(frame, 100), expected, "{frame:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_access_unit_is_refused() {
+        for frame in [
+            &b"\0"[..],
+            b"\0\0\x01",
+            b"\0\0\0\x01\0\0\0\x01",
+            b"\x65\x88",
+            b"a\0\0\x01\x65\x88",
+            // Types that RTP gives another meaning.
+            b"\0\0\x01\x60\x88",
+            b"\0\0\x01\x78\0\x01\x65",
+            b"\0\0\x01\x65\x88\0\0\x01\x7c\x85",
+            b"\0\0\x01\x7f\x88",
+        ] {
+            assert_eq!(payloads(frame, 100), Err(Malformed), "{frame:x?}");
+        }
+    }
+
+    #[test]
+    fn where_a_frame_begins_is_read_from_its_first_nal_unit() {
+        use Start::{AfterEnd, No, Yes};
+        let cases: [(&[u8], Start); 22] = [
+            (b"\x67", Yes),
+            (b"\x68\x01", Yes),
+            (b"\x09\xf0", Yes),
+            (b"\x06\x05", Yes),
+            (b"\x65\x88", Yes),
+            (b"\x41\x9b", Yes),
+            (b"\x42\x80", Yes),
+            (b"\x41", Yes),
+            // Not the first slice.
+            (b"\x65\x48", AfterEnd),
+            (b"\x41\x00", AfterEnd),
+            (b"\x43\x80", AfterEnd),
+            (b"\x0c\xff", AfterEnd),
+            (b"\x78\0\x01\x67\0\x01\x68", Yes),
+            (b"\x78\0\x02\x65\x88\0\x02\x65\x08", Yes),
+            (b"\x78\0\x02\x65\x08\0\x02\x65\x08", AfterEnd),
+            (b"\x7c\x85\x88", Yes),
+            (b"\x7c\x85", Yes),
+            (b"\x7c\x87\x00", Yes),
+            (b"\x7c\x85\x08", AfterEnd),
+            (b"\x7c\x05\x88", No),
+            (b"\x7c\x45\x88", No),
+            (b"\x7c\x45", No),
+        ];
+        for (payload, start) in cases {
+            let data = Bytes::from_static(payload);
+            for last in [false, true] {
+                let expected = Fragment { start, last, data: data.clone() };
+                assert_eq!(read(&data, last), Ok(expected), "{payload:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_packetization_mode_1_does_not_have_is_refused() {
+        let cases: [&[u8]; 16] = [
+            // Type 0, STAP-B, MTAP16, MTAP24, FU-B, types 30 and 31.
+            b"\x60a",
+            b"\x79\0\0\0\x01\x65",
+            b"\x7a\0\0\0\x04\0\0\0\x65",
+            b"\x7b\0\0\0\x05\0\0\0\0\x65",
+            b"\x7d\x85\0\0\x88",
+            b"\x7e\x85",
+            b"\x7f\x85",
+            // STAP-A: empty, cut short, with an empty unit, nested.
+            b"\x78",
+            b"\x78\0",
+            b"\x78\0\x02\x65",
+            b"\x78\0\0",
+            b"\x78\0\x01\x65\0",
+            b"\x78\0\x04\x78\0\x01\x65",
+            // FU-A: cut short, first and last at once, of what cannot be fragmented.
+            b"\x7c",
+            b"\x7c\xc5\x88",
+            b"\x7c\x98\x88",
+        ];
+        for payload in cases {
+            assert_eq!(read(&Bytes::from_static(payload), true), Err(Malformed), "{payload:x?}");
+            assert_eq!(joined(&[payload]), Err(Malformed), "{payload:x?}");
+        }
+    }
+
+    #[test]
+    fn payloads_of_any_kind_become_a_byte_stream() {
+        let frame = joined(&[
+            b"\x09\xf0",
+            b"\x78\0\x02\x67a\0\x02\x68b",
+            b"\x06c",
+            b"\x7c\x85\x88d",
+            b"\x7c\x05",
+            b"\x7c\x05e",
+            b"\x7c\x45f",
+            b"\x65\x08g",
+        ]);
+        let expected = b"\0\0\0\x01\x09\xf0\0\0\0\x01\x67a\0\0\0\x01\x68b\0\0\0\x01\x06c\
+            \0\0\0\x01\x65\x88def\0\0\0\x01\x65\x08g";
+        assert_eq!(frame.unwrap(), &expected[..]);
+    }
+
+    #[test]
+    fn fragments_that_do_not_fit_together_are_no_frame() {
+        let cases: [&[&'static [u8]]; 6] = [
+            &[b"\x7c\x85\x88"],
+            &[b"\x7c\x45\x88"],
+            &[b"\x7c\x85\x88", b"\x65\x88", b"\x7c\x45a"],
+            &[b"\x7c\x85\x88", b"\x7c\x85\x88", b"\x7c\x45a"],
+            &[b"\x7c\x85\x88", b"\x7c\x41a"],
+            &[b"\x7c\x85\x88", b"\x3c\x45a"],
+        ];
+        for payloads in cases {
+            assert_eq!(joined(payloads), Err(Malformed), "{payloads:x?}");
+        }
+    }
+}
