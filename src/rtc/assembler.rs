@@ -3,7 +3,7 @@
 //! - A frame is complete as soon as its last packet is in; nothing waits for the next frame.
 //! - Frames come out in order. A missing packet is waited for, NACK may bring it, but not for
 //!   long: then its frame is given up, and the next one says [`AssembledFrame::after_loss`].
-//! - Duplicates and latecomers are dropped. What is held is bounded by packets and by bytes, and
+//! - Duplicates and latecomers are dropped, and malformed packets are as good as lost. What is held is bounded by packets and by bytes, and
 //!   nothing is held while nothing is missing.
 //!
 //! No I/O and no clock: the caller passes the time and polls for frames.
@@ -13,19 +13,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rtc::rtp;
 
+use super::payload::{self, Start};
 use crate::primitives::Codec;
 
 /// How long a missing video packet is waited for: some NACK round trips.
 const VIDEO_PATIENCE: Duration = Duration::from_millis(200);
 /// Audio packets are not sent again: this is for packets that overtook each other.
 const AUDIO_PATIENCE: Duration = Duration::from_millis(40);
-/// Packets from the oldest to the newest that are held. The largest frame has 3,531.
+/// Packets from the oldest to the newest that are held. The largest frame has 3,600.
 const MAX_PACKETS: u64 = 4_096;
-/// Bytes that are held: the largest frame, with what encryption adds to it.
-const MAX_BYTES: usize = (4 << 20) + 64;
+/// Bytes of payloads that are held: the largest frame, with what its encryption adds, readable
+/// headers and escaped bytes among it, and the payload descriptors.
+const MAX_BYTES: usize = (4 << 20) + (64 << 10);
 /// So many packets in a row from before the window mean that the sender has started anew.
 const RESTART: u32 = 256;
 
@@ -89,10 +91,12 @@ pub struct Assembler {
 #[derive(Debug)]
 struct Part {
     timestamp: u32,
-    first: bool,
+    start: Start,
     last: bool,
-    /// Without the payload descriptor. Empty for padding, which belongs to no frame.
+    /// For [`payload::join`]. Empty for padding, which belongs to no frame.
     data: Bytes,
+    /// Bytes of the whole payload: `data` may be a slice of it.
+    size: usize,
     arrived: Instant,
 }
 
@@ -122,11 +126,12 @@ impl Assembler {
         if self.packets.contains_key(&sequence) {
             return;
         }
-        if part.first && !self.started && self.next.is_none_or(|next| sequence < next) {
+        if part.start == Start::Yes && !self.started && self.next.is_none_or(|next| sequence < next)
+        {
             self.next = Some(sequence);
             self.cursor = sequence;
         }
-        self.bytes += part.data.len();
+        self.bytes += part.size;
         self.packets.insert(sequence, part);
         self.advance();
         while self.overflows() {
@@ -198,7 +203,7 @@ impl Assembler {
                     self.take(next);
                     next += 1;
                 }
-            } else if opens && !part.first {
+            } else if opens && !self.may_open(part.start) {
                 // The rest of a frame whose start was given up.
                 self.lose();
                 self.take(next);
@@ -221,6 +226,15 @@ impl Assembler {
         self.blocked_since = self.packets.range(self.cursor..).next().map(|(_, part)| part.arrived);
     }
 
+    fn may_open(&self, start: Start) -> bool {
+        match start {
+            Start::Yes => true,
+            // Until a frame comes out, it is not known what ended before this one.
+            Start::AfterEnd => !self.lost,
+            Start::No => false,
+        }
+    }
+
     /// Puts `first..=cursor` together.
     fn emit(&mut self, first: u64) {
         if !self.started {
@@ -228,15 +242,13 @@ impl Assembler {
             self.drop_before(first);
         }
         let rtp_timestamp = self.packets.get(&first).map_or(0, |part| part.timestamp);
-        let data = if first == self.cursor {
-            self.take(first)
-        } else {
-            let parts = self.packets.range(first..=self.cursor);
-            let mut data = BytesMut::with_capacity(parts.map(|(_, part)| part.data.len()).sum());
-            for sequence in first..=self.cursor {
-                data.extend_from_slice(&self.take(sequence));
-            }
-            data.freeze()
+        let fragments: Vec<Bytes> = (first..=self.cursor)
+            .map(|sequence| self.take(sequence))
+            .filter(|data| !data.is_empty())
+            .collect();
+        let Ok(data) = payload::join(self.codec, &fragments) else {
+            self.lose();
+            return;
         };
         let after_loss = std::mem::take(&mut self.lost);
         self.frames.push_back(AssembledFrame { data, rtp_timestamp, after_loss });
@@ -254,7 +266,8 @@ impl Assembler {
     fn give_up(&mut self) {
         self.lose();
         let mut behind = self.packets.range(self.cursor.max(self.next.map_or(0, |n| n + 1))..);
-        let start = behind.find(|(_, part)| part.first).map(|(sequence, _)| *sequence);
+        let start =
+            behind.find(|(_, part)| part.start == Start::Yes).map(|(sequence, _)| *sequence);
         let next = start.unwrap_or_else(|| self.highest.map_or(self.cursor, |highest| highest + 1));
         self.drop_before(next);
         self.next = Some(next);
@@ -270,63 +283,29 @@ impl Assembler {
     }
 
     fn take(&mut self, sequence: u64) -> Bytes {
-        let data = self.packets.remove(&sequence).map_or_else(Bytes::new, |part| part.data);
-        self.bytes -= data.len();
-        data
+        let Some(part) = self.packets.remove(&sequence) else { return Bytes::new() };
+        self.bytes -= part.size;
+        part.data
     }
 
     fn drop_before(&mut self, sequence: u64) {
         let kept = self.packets.split_off(&sequence);
         let dropped = std::mem::replace(&mut self.packets, kept);
-        self.bytes -= dropped.values().map(|part| part.data.len()).sum::<usize>();
+        self.bytes -= dropped.values().map(|part| part.size).sum::<usize>();
     }
 }
 
 impl Part {
     fn read(codec: Codec, packet: &MediaPacket, arrived: Instant) -> Option<Self> {
-        let timestamp = packet.timestamp;
+        let (timestamp, size) = (packet.timestamp, packet.payload.len());
         if packet.payload.is_empty() {
-            return Some(Self {
-                timestamp,
-                first: false,
-                last: false,
-                data: Bytes::new(),
-                arrived,
-            });
+            let (start, data) = (Start::No, Bytes::new());
+            return Some(Self { timestamp, start, last: false, data, size, arrived });
         }
-        match codec {
-            Codec::Vp8 => {
-                let (first, length) = vp8_descriptor(&packet.payload)?;
-                let data = packet.payload.slice(length..);
-                Some(Self { timestamp, first, last: packet.marker, data, arrived })
-            }
-            _ => {
-                let data = packet.payload.clone();
-                Some(Self { timestamp, first: true, last: true, data, arrived })
-            }
-        }
+        let fragment = payload::read(codec, &packet.payload, packet.marker).ok()?;
+        let payload::Fragment { start, last, data } = fragment;
+        Some(Self { timestamp, start, last, data, size, arrived })
     }
-}
-
-/// Whether a frame starts in this payload, and the length of its descriptor (RFC 7741 §4.2).
-/// `None` if nothing follows the descriptor.
-///
-/// The crate's own `Vp8Packet` refuses payloads under four bytes, and the last packet of a frame
-/// may well be that short.
-fn vp8_descriptor(payload: &[u8]) -> Option<(bool, usize)> {
-    let required = *payload.first()?;
-    let mut length = 1;
-    if required & 0x80 != 0 {
-        let extended = *payload.get(1)?;
-        length += 1;
-        if extended & 0x80 != 0 {
-            length += if *payload.get(2)? & 0x80 != 0 { 2 } else { 1 };
-        }
-        length += usize::from(extended & 0x40 != 0);
-        length += usize::from(extended & 0x30 != 0);
-    }
-    // S = 1 and PID = 0: the first byte is a frame's first.
-    (payload.len() > length).then_some((required & 0x17 == 0x10, length))
 }
 
 #[cfg(test)]

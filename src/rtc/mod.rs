@@ -14,7 +14,9 @@
 //!   endpoint and say through [`Connection::state`] when the relay cannot be reached any more.
 //! - [`Assembler`] and [`Packetizer`] do no I/O and can be used alone.
 //!
-//! Codecs: VP8 and Opus, one encoding per track, no RTX.
+//! Codecs: VP8 (RFC 7741), VP9 without spatial layers (RFC 9628), H.264 (RFC 6184, packetization
+//! mode 1), AV1 (the payload format of the Alliance for Open Media) and Opus (RFC 7587), one
+//! encoding per track, no RTX.
 
 mod assembler;
 mod connection;
@@ -22,6 +24,7 @@ mod engine;
 mod intake;
 mod key_frame_requests;
 mod packetizer;
+mod payload;
 mod receiver;
 mod sender;
 mod whip;
@@ -30,7 +33,7 @@ pub use assembler::{AssembledFrame, Assembler, MediaPacket};
 pub use connection::{ConnectError, Connection, ConnectionState};
 pub use engine::{media_engine, setting_engine};
 pub use intake::{ReceivedFrame, ReceiverStats};
-pub use packetizer::Packetizer;
+pub use packetizer::{FrameInfo, PacketizeError, Packetizer};
 pub use receiver::EncryptedReceiver;
 pub use sender::{EncryptedSender, KeyFrameRequests, SendError};
 pub use whip::{connect_publisher, connect_subscriber};

@@ -16,7 +16,11 @@ use webrtc::{
     rtp_transceiver::RtpSender,
 };
 
-use super::{engine, key_frame_requests::asks_for_key_frame, packetizer::Packetizer};
+use super::{
+    engine,
+    key_frame_requests::asks_for_key_frame,
+    packetizer::{FrameInfo, PacketizeError, Packetizer},
+};
 use crate::{clock, media::FrameEncryptor, primitives::Codec, sframe::EncryptError};
 
 /// Why a frame was not sent, or a track not added.
@@ -35,6 +39,9 @@ pub enum SendError {
     /// The frame was not encrypted, and so it was not sent either.
     #[error("the frame was not encrypted: {0}")]
     Encrypt(#[from] EncryptError),
+    /// The encrypted frame did not become packets, and so was not sent.
+    #[error("the frame was not packetized: {0}")]
+    Packetize(#[from] PacketizeError),
     /// The operating system gives no random bytes.
     #[error("no random bytes for the track's SSRC: {0}")]
     Random(#[from] getrandom::Error),
@@ -134,7 +141,8 @@ impl EncryptedSender {
         self.encryptor.release();
         encrypted?;
         let wire = Bytes::from(std::mem::take(&mut self.wire));
-        for packet in packetizer.packetize(&wire, rtp_timestamp)? {
+        let info = FrameInfo { key_frame: self.encryptor.is_key_frame(frame), dimensions: None };
+        for packet in packetizer.packetize(&wire, info, rtp_timestamp)? {
             self.route.track.write_rtp(packet).await?;
         }
         // Gets the buffer back; a codec whose packets share it makes this a copy.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rtc::Packetizer;
+use crate::rtc::{FrameInfo, Packetizer};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -15,8 +15,37 @@ impl Random {
     }
 }
 
-fn frame(index: u32, length: usize) -> Bytes {
-    (0..length).map(|at| (at as u32 * 13 + index * 101) as u8).collect()
+/// An encrypted frame of about this length. Every tenth one is a key frame.
+fn frame(codec: Codec, index: u32, length: usize) -> Bytes {
+    let key_frame = index.is_multiple_of(10);
+    let mut data: Vec<u8> = (0..length).map(|at| (at as u32 * 13 + index * 101) as u8).collect();
+    match codec {
+        Codec::H264 => {
+            // Emulation prevention leaves no start codes.
+            data.iter_mut().for_each(|byte| *byte |= 1);
+            let clear: &[u8] = match (key_frame, index % 20) {
+                (true, 0) => b"\0\0\0\x01\x67\x42\xe0\x1f\0\0\0\x01\x68\xce\0\0\0\x01\x65\x88\xff",
+                (true, _) => b"\0\0\0\x01\x67\x42\xe0\x1f\0\0\0\x01\x65\x88\xff",
+                _ => b"\0\0\0\x01\x41\x9b",
+            };
+            [clear, &data, &[0x80]].concat().into()
+        }
+        Codec::Av1 => {
+            let clear: &[u8] =
+                if key_frame { b"\x0a\x0b\0\0\0\x24\xcf\x7f\x0d\xbf\xff\x30\x08" } else { b"" };
+            let mut size = Vec::new();
+            while length >> (7 * size.len()) > 0x7F {
+                size.push((length >> (7 * size.len())) as u8 | 0x80);
+            }
+            size.push((length >> (7 * size.len())) as u8);
+            [clear, &[0x32], &size, &data].concat().into()
+        }
+        _ => data.into(),
+    }
+}
+
+fn info(index: u32) -> FrameInfo {
+    FrameInfo { key_frame: index.is_multiple_of(10), dimensions: Some((640, 480)) }
 }
 
 /// The packets of frames with these lengths, close to a wrap of the sequence number.
@@ -24,9 +53,10 @@ fn packets(codec: Codec, lengths: &[usize]) -> (Vec<MediaPacket>, Vec<Bytes>) {
     let mut packetizer = Packetizer::new(codec, 96, 1, 65_533);
     let (mut packets, mut frames) = (Vec::new(), Vec::new());
     for (index, &length) in lengths.iter().enumerate() {
-        let data = frame(index as u32, length);
+        let data = frame(codec, index as u32, length);
         let timestamp = index as u32 * 3_000;
-        packets.extend(packetizer.packetize(&data, timestamp).unwrap().map(MediaPacket::from));
+        let packetized = packetizer.packetize(&data, info(index as u32), timestamp).unwrap();
+        packets.extend(packetized.map(MediaPacket::from));
         frames.push(data);
     }
     (packets, frames)
@@ -64,32 +94,12 @@ fn a_frame_comes_out_with_its_last_packet() {
 
 #[test]
 fn every_length_survives_the_last_packets_of_one_byte_too() {
-    let lengths: Vec<usize> = (1..6).chain(1_180..1_196).chain(2_360..2_380).collect();
-    let (packets, frames) = packets(Codec::Vp8, &lengths);
-    let mut assembler = Assembler::new(Codec::Vp8);
-    assert_eq!(feed(&mut assembler, &packets, Instant::now()), whole(&frames));
-}
-
-#[test]
-fn a_vp8_descriptor_is_read_in_all_its_lengths() {
-    type Read = Option<(bool, usize)>;
-    let cases: [(&[u8], Read); 13] = [
-        (&[0x10, 0], Some((true, 1))),
-        (&[0x18, 0], Some((true, 1))),
-        (&[0x00, 0], Some((false, 1))),
-        (&[0x11, 0], Some((false, 1))),
-        (&[0x90, 0x00, 0], Some((true, 2))),
-        (&[0x90, 0x80, 0x7f, 0], Some((true, 3))),
-        (&[0x90, 0x80, 0xff, 1, 0], Some((true, 4))),
-        (&[0x90, 0xc0, 0xff, 1, 2, 0], Some((true, 5))),
-        (&[0x90, 0xf0, 0xff, 1, 2, 3, 0], Some((true, 6))),
-        (&[0x90, 0x20, 3, 0], Some((true, 3))),
-        (&[0x10], None),
-        (&[0x90, 0xf0, 0xff, 1, 2, 3], None),
-        (&[0x90, 0x80], None),
-    ];
-    for (payload, expected) in cases {
-        assert_eq!(vp8_descriptor(payload), expected, "{payload:x?}");
+    let lengths: Vec<usize> = (1..6).chain(1_160..1_196).chain(2_340..2_380).collect();
+    for codec in Codec::ALL {
+        let (packets, frames) = packets(codec, &lengths);
+        let mut assembler = Assembler::new(codec);
+        assert_eq!(feed(&mut assembler, &packets, Instant::now()), whole(&frames), "{codec}");
+        assert!(at_rest(&assembler));
     }
 }
 
@@ -221,12 +231,24 @@ fn a_sender_that_starts_anew_is_followed() {
     assert!(received[0].1, "it must say that something is missing");
 }
 
+/// A payload in the middle of a frame, which is what piles up.
+fn middle(codec: Codec) -> &'static [u8] {
+    match codec {
+        Codec::Vp8 | Codec::Vp9 => &[0x00],
+        Codec::H264 => &[0x7C, 0x05],
+        Codec::Av1 => &[0xD0],
+        Codec::Opus => &[],
+    }
+}
+
 /// What a hostile SFU may send: whatever it is, memory stays bounded and time-outs end it.
 #[test]
 fn any_input_is_held_within_bounds() {
-    for seed in 1..40_u64 {
+    for seed in 1..50_u64 {
         let mut random = Random(seed * 7_919);
-        let codec = if seed % 4 == 0 { Codec::Opus } else { Codec::Vp8 };
+        let codec = Codec::ALL[seed as usize % 5];
+        // What they alter.
+        let (sent, _) = packets(codec, &[1, 3_000, 100, 2_000, 1_190]);
         let mut assembler = Assembler::new(codec);
         let mut now = Instant::now();
         let (spread, size) = (1 + random.below(60_000), 1 + random.below(1_400));
@@ -236,10 +258,16 @@ fn any_input_is_held_within_bounds() {
             let back = random.below(1 + seed * 3);
             let length = random.below(size) as usize;
             let mut payload = vec![random.below(256) as u8; length];
-            if let Some(descriptor) = payload.first_mut() {
-                // Mostly middles of frames, which is what piles up.
-                *descriptor =
-                    if random.below(60) == 0 { 0x10 } else { random.below(256) as u8 & 0xEF };
+            match random.below(60) {
+                0..50 => payload = [middle(codec), &payload].concat(),
+                50 => payload.fill(0),
+                51..58 => {
+                    payload = sent[random.below(sent.len() as u64) as usize].payload.to_vec();
+                    let at = random.below(payload.len().min(16) as u64) as usize;
+                    payload[at] ^= 1 << random.below(8);
+                    payload.truncate(1 + random.below(1_400) as usize);
+                }
+                _ => {}
             }
             let packet = MediaPacket {
                 sequence: sequence.wrapping_sub(back) as u16,
@@ -251,11 +279,12 @@ fn any_input_is_held_within_bounds() {
             while assembler.poll_frame().is_some() {}
             assert!(assembler.packets.len() as u64 <= MAX_PACKETS);
             assert!(assembler.bytes <= MAX_BYTES);
-            let held: usize = assembler.packets.values().map(|part| part.data.len()).sum();
+            let held: usize = assembler.packets.values().map(|part| part.size).sum();
             assert_eq!(assembler.bytes, held);
+            assert!(assembler.packets.values().all(|part| part.data.len() <= part.size));
             now += MILLI * random.below(3) as u32;
             // A caller that is late with time-outs must not cost memory either.
-            if seed % 5 != 0 && random.below(10) == 0 {
+            if seed % 7 != 0 && random.below(10) == 0 {
                 assembler.handle_timeout(now);
             }
         }
@@ -266,21 +295,244 @@ fn any_input_is_held_within_bounds() {
 
 #[test]
 fn a_frame_that_never_ends_does_not_grow_for_ever() {
-    let mut assembler = Assembler::new(Codec::Vp8);
-    let now = Instant::now();
-    for index in 0..20_000_u32 {
-        let mut payload = vec![0; 1_188];
-        payload[0] = if index == 0 { 0x10 } else { 0 };
-        let packet = MediaPacket {
-            sequence: index as u16,
-            timestamp: 0,
-            marker: false,
-            payload: payload.into(),
-        };
-        assembler.handle_packet(packet, now);
-        assert!(assembler.bytes <= MAX_BYTES);
+    let starts: [(Codec, &[u8]); 4] = [
+        (Codec::Vp8, &[0x10]),
+        (Codec::Vp9, &[0x08]),
+        (Codec::H264, &[0x7C, 0x85, 0x88]),
+        (Codec::Av1, &[0x50, 0x30]),
+    ];
+    for (codec, start) in starts {
+        let mut assembler = Assembler::new(codec);
+        let now = Instant::now();
+        for index in 0..20_000_u32 {
+            let opening = if index == 0 { start } else { middle(codec) };
+            let packet = MediaPacket {
+                sequence: index as u16,
+                timestamp: 0,
+                marker: false,
+                payload: [opening, &[0; 1_180]].concat().into(),
+            };
+            assembler.handle_packet(packet, now);
+            assert!(assembler.bytes <= MAX_BYTES);
+        }
+        assert!(assembler.losses() > 0 && assembler.packets.is_empty(), "{codec}");
     }
-    assert!(assembler.losses() > 0 && assembler.packets.is_empty());
+}
+
+#[test]
+fn the_largest_frame_fits() {
+    for codec in Codec::ALL {
+        let (packets, frames) = packets(codec, &[(4 << 20) + (16 << 10)]);
+        let mut assembler = Assembler::new(codec);
+        // The worst order: it is all held before the frame begins.
+        let last = packets.len() - 1;
+        assert_eq!(feed(&mut assembler, &packets[..last], Instant::now()), []);
+        assert_eq!(feed(&mut assembler, &packets[last..], Instant::now()), whole(&frames));
+        assert_eq!(assembler.losses(), 0);
+        assert!(at_rest(&assembler));
+    }
+}
+
+/// What an H.264 receiver ignores, since copies of it are encrypted too.
+fn without_parameter_sets(frame: &Bytes) -> Bytes {
+    let slice = |at: &usize| matches!(frame[*at..], [0, 0, 0, 1, 0x65 | 0x41, ..]);
+    frame.slice((0..frame.len()).find(slice).unwrap()..)
+}
+
+#[test]
+fn an_h264_frame_goes_on_without_its_parameter_sets() {
+    let mut lengths = [100; 21];
+    lengths[20] = 3_000;
+    let (sent, frames) = packets(Codec::H264, &lengths);
+    let key_frame = sent.len() - 4;
+    assert_eq!(sent[key_frame].payload[0], 0x78, "parameter sets go first");
+    let now = Instant::now();
+    for is_lost in [false, true] {
+        let mut assembler = Assembler::new(Codec::H264);
+        assert_eq!(feed(&mut assembler, &sent[..key_frame], now), whole(&frames[..20]));
+        assert_eq!(feed(&mut assembler, &sent[key_frame + 1..], now), []);
+        if is_lost {
+            assembler.handle_timeout(now + VIDEO_PATIENCE);
+            let rest = without_parameter_sets(&frames[20]);
+            assert_eq!(drain(&mut assembler), [(rest, true)]);
+        } else {
+            let overtaken = &sent[key_frame..=key_frame];
+            assert_eq!(feed(&mut assembler, overtaken, now), whole(&frames[20..]));
+        }
+        assert!(at_rest(&assembler));
+    }
+}
+
+#[test]
+fn a_picture_of_several_slices_never_comes_out_without_its_first() {
+    let packet = |sequence, timestamp, marker, payload: &'static [u8]| MediaPacket {
+        sequence,
+        timestamp,
+        marker,
+        payload: Bytes::from_static(payload),
+    };
+    let packets = [
+        packet(1, 1, false, b"\x65\x88a"),
+        packet(2, 1, true, b"\x65\x28b"),
+        packet(3, 2, false, b"\x41\x9ac"),
+        packet(4, 2, false, b"\x41\x2ad"),
+        packet(5, 2, true, b"\x41\x2ae"),
+        packet(6, 3, false, b"\x41\x9af"),
+        packet(7, 3, true, b"\x41\x2ag"),
+    ];
+    let now = Instant::now();
+    let mut assembler = Assembler::new(Codec::H264);
+    assert_eq!(feed(&mut assembler, &packets, now).len(), 3);
+    for lost in [2, 3] {
+        let mut assembler = Assembler::new(Codec::H264);
+        for (index, packet) in packets.iter().enumerate() {
+            if index != lost {
+                assembler.handle_packet(packet.clone(), now);
+            }
+        }
+        assembler.handle_timeout(now + VIDEO_PATIENCE);
+        let first = Bytes::from_static(b"\0\0\0\x01\x65\x88a\0\0\0\x01\x65\x28b");
+        let third = Bytes::from_static(b"\0\0\0\x01\x41\x9af\0\0\0\x01\x41\x2ag");
+        assert_eq!(drain(&mut assembler), [(first, false), (third, true)]);
+    }
+}
+
+#[test]
+fn payloads_that_do_not_make_a_frame_are_a_loss() {
+    // The fragments of a NAL unit, and of an OBU, without their last one.
+    for (codec, missing) in [(Codec::H264, 3), (Codec::Av1, 2)] {
+        let (mut packets, frames) = packets(codec, &[3_000, 50]);
+        packets.remove(missing);
+        for (index, packet) in packets.iter_mut().enumerate() {
+            packet.sequence = index as u16;
+        }
+        packets[missing - 1].marker = true;
+        let mut assembler = Assembler::new(codec);
+        let received = feed(&mut assembler, &packets, Instant::now());
+        assert_eq!(received, [(frames[1].clone(), true)], "{codec}");
+        assert_eq!(assembler.losses(), 1);
+        assert!(at_rest(&assembler));
+    }
+}
+
+#[test]
+fn a_malformed_packet_is_as_good_as_lost() {
+    let broken: [(Codec, &[u8]); 4] = [
+        (Codec::Vp8, &[0x90]),
+        (Codec::Vp9, &[0x8A, 0x80]),
+        (Codec::H264, &[0x7D, 0x85, 0]),
+        (Codec::Av1, &[0x20, 0x05, 0]),
+    ];
+    for (codec, payload) in broken {
+        let (packets, frames) = packets(codec, &[50, 3_000, 50]);
+        let (mut assembler, now) = (Assembler::new(codec), Instant::now());
+        let at = packets.len() - 3;
+        assert!(packets[at].timestamp == 3_000 && !packets[at].marker);
+        for (index, packet) in packets.iter().enumerate() {
+            let payload = Bytes::from_static(payload);
+            let altered = MediaPacket { payload, ..packet.clone() };
+            assembler.handle_packet(if index == at { altered } else { packet.clone() }, now);
+        }
+        assert_eq!(drain(&mut assembler), whole(&frames[..1]), "{codec}");
+        // The real one still comes.
+        let mut patient = assembler_with(codec, &packets, at, payload, now);
+        assert_eq!(feed(&mut patient, &packets[at..=at], now), whole(&frames[1..]), "{codec}");
+        assembler.handle_timeout(now + VIDEO_PATIENCE);
+        assert_eq!(drain(&mut assembler), [(frames[2].clone(), true)], "{codec}");
+    }
+}
+
+/// After these packets, one of them with another payload; nothing polled but what came out.
+fn assembler_with(
+    codec: Codec,
+    packets: &[MediaPacket],
+    altered: usize,
+    payload: &'static [u8],
+    now: Instant,
+) -> Assembler {
+    let mut assembler = Assembler::new(codec);
+    for (index, packet) in packets.iter().enumerate() {
+        let mut packet = packet.clone();
+        if index == altered {
+            packet.payload = Bytes::from_static(payload);
+        }
+        assembler.handle_packet(packet, now);
+    }
+    drain(&mut assembler);
+    assembler
+}
+
+#[test]
+fn vp9_frames_end_with_e_where_a_relay_took_the_marker() {
+    let (mut packets, frames) = packets(Codec::Vp9, &[3_000, 50]);
+    packets.iter_mut().for_each(|packet| packet.marker = false);
+    let mut assembler = Assembler::new(Codec::Vp9);
+    assert_eq!(feed(&mut assembler, &packets, Instant::now()), whole(&frames));
+}
+
+/// A packet's way: lost, or late by up to 20 ms, or twice.
+fn network(sent: &[MediaPacket], percent_lost: u64, random: &mut Random) -> Vec<(u32, usize)> {
+    let mut arrivals = Vec::new();
+    for index in 0..sent.len() {
+        // The very first packet leads: what precedes the first start is no loss.
+        let leads = index == 0;
+        if !leads && random.below(100) < percent_lost {
+            continue;
+        }
+        for _ in 0..if random.below(10) == 0 { 2 } else { 1 } {
+            let delay = if leads { 0 } else { 1 + random.below(20) as u32 };
+            arrivals.push((index as u32 + delay, index));
+        }
+    }
+    arrivals.sort_by_key(|(at, _)| *at);
+    arrivals
+}
+
+#[test]
+fn what_arrives_whole_comes_out_in_order_and_nothing_else_does() {
+    let mut random = Random(0x0DD5);
+    let length = |i: usize| if i.is_multiple_of(100) { 60_000 } else { 1 + (i * 997) % 4_000 };
+    let lengths: Vec<usize> = (0..1_200).map(length).collect();
+    for codec in Codec::ALL {
+        let (sent, frames) = packets(codec, &lengths);
+        for percent_lost in [0, 5, 20] {
+            let arrivals = network(&sent, percent_lost, &mut random);
+            let mut missing: Vec<bool> = vec![false; frames.len()];
+            let mut arrived = vec![false; sent.len()];
+            arrivals.iter().for_each(|(_, index)| arrived[*index] = true);
+            for (packet, arrived) in sent.iter().zip(arrived) {
+                missing[packet.timestamp as usize / 3_000] |= !arrived;
+            }
+            let (mut assembler, start) = (Assembler::new(codec), Instant::now());
+            let mut received = Vec::new();
+            for (at, index) in arrivals {
+                let now = start + MILLI * at;
+                assembler.handle_timeout(now);
+                assembler.handle_packet(sent[index].clone(), now);
+                assert!(assembler.bytes <= MAX_BYTES);
+                received.extend(std::iter::from_fn(|| assembler.poll_frame()));
+            }
+            assembler.handle_timeout(start + Duration::from_secs(1_000));
+            received.extend(std::iter::from_fn(|| assembler.poll_frame()));
+            let mut next = 0;
+            for frame in received {
+                let index = frame.rtp_timestamp as usize / 3_000;
+                assert!(index >= next, "{codec}: {index} came again, or late");
+                let skipped = &missing[next..index];
+                assert!(skipped.iter().all(|missing| *missing), "{codec}: {skipped:?} at {next}");
+                let short = codec == Codec::H264 && missing[index] && frame.after_loss;
+                let same = frame.data == frames[index]
+                    || short && frame.data == without_parameter_sets(&frames[index]);
+                assert!(same, "{codec}: {index} altered");
+                assert!(index == next || frame.after_loss, "{codec}: loss before {index} unsaid");
+                next = index + 1;
+            }
+            assert!(missing[next..].iter().all(|missing| *missing), "{codec}: the end is missing");
+            assert_eq!(assembler.losses() == 0, percent_lost == 0, "{codec}");
+            assert!(assembler.packets.len() <= 100, "{codec}: an unfinished frame at most");
+            assert!(percent_lost > 0 || at_rest(&assembler));
+        }
+    }
 }
 
 #[test]
