@@ -28,18 +28,18 @@ use criterion::{Bencher, BenchmarkId, Criterion, Throughput};
 use olmcast::{
     media::{FrameDecryptor, FrameEncryptor, hazmat},
     primitives::{Codec, Timestamp},
-    rtc::{Assembler, MediaPacket, Packetizer},
+    rtc::{Assembler, FrameInfo, MediaPacket, Packetizer},
     sframe::{BaseKey, CipherSuite, KeyId},
 };
 
-const FRAMES: [(Codec, usize); 4] = [
+const FRAMES: [(Codec, usize); 7] = [
     (Codec::Opus, 120),
     (Codec::Vp8, 1_200),
     (Codec::Vp8, 20_000),
     (Codec::Vp8, 200_000),
-    //(Codec::Vp9, 20_000),
-    //(Codec::H264, 20_000),
-    //(Codec::Av1, 20_000),
+    (Codec::Vp9, 20_000),
+    (Codec::H264, 20_000),
+    (Codec::Av1, 20_000),
 ];
 
 fn main() {
@@ -114,6 +114,7 @@ fn compare(criterion: &mut Criterion, codec: Codec, length: usize) {
 
 /// What `EncryptedSender` does before it hands packets to a connection.
 struct Sender {
+    codec: Codec,
     encryptor: Option<FrameEncryptor>,
     packetizer: Packetizer,
     wire: Vec<u8>,
@@ -123,7 +124,7 @@ struct Sender {
 impl Sender {
     fn new(codec: Codec, encryptor: Option<FrameEncryptor>) -> Self {
         let packetizer = Packetizer::new(codec, 96, 7, 0);
-        Self { encryptor, packetizer, wire: Vec::new(), timestamp: 0 }
+        Self { codec, encryptor, packetizer, wire: Vec::new(), timestamp: 0 }
     }
 
     fn send(&mut self, frame: &[u8], mut packet: impl FnMut(MediaPacket)) {
@@ -136,7 +137,8 @@ impl Sender {
         }
         let wire = Bytes::from(std::mem::take(&mut self.wire));
         self.timestamp = self.timestamp.wrapping_add(3000);
-        for rtp in self.packetizer.packetize(&wire, self.timestamp).unwrap() {
+        let info = FrameInfo::of(self.codec, frame);
+        for rtp in self.packetizer.packetize(&wire, info, self.timestamp).unwrap() {
             packet(rtp.into());
         }
         self.wire = Vec::from(wire);

@@ -262,12 +262,15 @@ impl Assembler {
         span >= MAX_PACKETS || self.bytes > MAX_BYTES
     }
 
-    /// Drops the unfinished frame and goes on at the next start of one.
+    /// Drops the unfinished frame and goes on at the next start of one, or behind its end: the
+    /// first packet of the frame after it may only be late.
     fn give_up(&mut self) {
         self.lose();
         let mut behind = self.packets.range(self.cursor.max(self.next.map_or(0, |n| n + 1))..);
-        let start =
-            behind.find(|(_, part)| part.start == Start::Yes).map(|(sequence, _)| *sequence);
+        let start = behind.find_map(|(sequence, part)| match part.start {
+            Start::Yes => Some(*sequence),
+            _ => part.last.then_some(sequence + 1),
+        });
         let next = start.unwrap_or_else(|| self.highest.map_or(self.cursor, |highest| highest + 1));
         self.drop_before(next);
         self.next = Some(next);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rtc::rtp;
 
 use super::payload::{Malformed, Payloader};
-use crate::primitives::Codec;
+use crate::{media, primitives::Codec};
 
 /// Bytes of an RTP packet, header included: what libwebrtc sends, too. It leaves room for SRTP,
 /// UDP, IP and a tunnel below the 1,500 of Ethernet.
@@ -22,6 +22,14 @@ pub struct FrameInfo {
     pub key_frame: bool,
     /// Width and height in pixels, if known. They are sent with key frames only.
     pub dimensions: Option<(u16, u16)>,
+}
+
+impl FrameInfo {
+    /// What there is to say of a frame as it left the encoder.
+    pub fn of(codec: Codec, frame: &[u8]) -> Self {
+        let key_frame = media::is_key_frame(codec, frame);
+        Self { key_frame, dimensions: media::dimensions(codec, frame) }
+    }
 }
 
 /// Why a frame did not become packets.

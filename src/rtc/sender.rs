@@ -141,7 +141,7 @@ impl EncryptedSender {
         self.encryptor.release();
         encrypted?;
         let wire = Bytes::from(std::mem::take(&mut self.wire));
-        let info = FrameInfo { key_frame: self.encryptor.is_key_frame(frame), dimensions: None };
+        let info = FrameInfo::of(self.encryptor.codec(), frame);
         for packet in packetizer.packetize(&wire, info, rtp_timestamp)? {
             self.route.track.write_rtp(packet).await?;
         }

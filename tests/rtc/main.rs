@@ -2,6 +2,7 @@
 #![cfg(feature = "rtc")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod codecs;
 mod ends;
 mod lossy;
 mod media;

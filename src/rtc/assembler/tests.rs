@@ -163,6 +163,23 @@ fn a_packet_that_never_comes_costs_its_frame_and_is_reported() {
 }
 
 #[test]
+fn a_late_first_packet_behind_a_loss_is_waited_for_as_well() {
+    let (packets, frames) = packets(Codec::Vp8, &[100, 3_000, 3_000, 100]);
+    let now = Instant::now();
+    let mut assembler = Assembler::new(Codec::Vp8);
+    // The second frame lacks its middle, and of the third the first packet is late.
+    let lost = [&packets[..2], &packets[3..4]].concat();
+    assert_eq!(feed(&mut assembler, &lost, now), whole(&frames[..1]));
+    let soon = now + 199 * MILLI;
+    assert_eq!(feed(&mut assembler, &packets[5..], soon), []);
+    assembler.handle_timeout(now + 200 * MILLI);
+    assert_eq!(drain(&mut assembler), [], "nothing of the third frame is given up yet");
+    let late = feed(&mut assembler, &packets[4..5], now + 210 * MILLI);
+    assert_eq!(late, [(frames[2].clone(), true), (frames[3].clone(), false)]);
+    assert!(at_rest(&assembler));
+}
+
+#[test]
 fn a_frame_lost_as_a_whole_is_reported_too() {
     let (packets, frames) = packets(Codec::Opus, &[10, 20, 30]);
     let (mut assembler, now) = (Assembler::new(Codec::Opus), Instant::now());
