@@ -43,7 +43,7 @@ pub(crate) use encryptor::EncryptorSlot;
 pub use encryptor::FrameEncryptor;
 pub use hold_queue::HoldQueue;
 pub(crate) use key_ring::{GenerationKeys, RingState, SharedKeyRing};
-pub use plan::clear_length;
+pub use plan::{clear_length, is_key_frame};
 
 use crate::{
     primitives::{Generation, Position, Step},

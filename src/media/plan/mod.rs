@@ -31,7 +31,7 @@ pub(super) fn clear_length_of_plain(codec: Codec, frame: &[u8]) -> Result<usize,
 
 /// Whether an encoded video frame, plain or encrypted, can be decoded without those before it.
 /// Always true for audio.
-pub(super) fn is_key_frame(codec: Codec, frame: &[u8]) -> bool {
+pub fn is_key_frame(codec: Codec, frame: &[u8]) -> bool {
     match codec {
         Codec::Vp8 => vp8::is_key_frame(frame),
         Codec::Vp9 => frame.first().is_some_and(|first| first & 0x0C == 0),
