@@ -202,3 +202,81 @@ fn opus_is_written_as_it_was_read() {
         assert_eq!(AudioFile::parse(&fs::read(&path).unwrap()).unwrap().packets, file.packets);
     }
 }
+
+/// The NAL units of each of these frames.
+fn nals_of(file: &VideoFile) -> Vec<Vec<&[u8]>> {
+    file.frames.iter().map(|frame| annex_b::nal_units(frame).collect()).collect()
+}
+
+fn frames_of<'a>(nals: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for nal in nals {
+        bytes.extend([0, 0, 1]);
+        bytes.extend(nal);
+    }
+    VideoFile::parse(&bytes, 30.0).unwrap().frames
+}
+
+#[test]
+fn pictures_are_told_apart_without_their_first_macroblock() {
+    let Some(folder) = Folder::new() else { return };
+    for more in ["-profile:v baseline -bf 0", "-bf 2"] {
+        let encoder = format!("-c:v libx264 {more} -g 10 -x264-params slices=3 -f h264");
+        let made = folder.make(&format!("{} {encoder}", pictures("178x100", "25")), "made");
+        let file = read(&made);
+        let pictures = nals_of(&file);
+        let is_slice = |nal: &&&[u8]| matches!(nal[0] & 0x1F, 1 | 5);
+        assert!(pictures.iter().all(|nals| nals.iter().filter(is_slice).count() == 3));
+
+        // Slices in any order, as the baseline profile allows.
+        let turned: Vec<Vec<&[u8]>> = pictures
+            .iter()
+            .map(|nals| {
+                let (slices, mut others): (Vec<_>, Vec<_>) = nals.iter().partition(is_slice);
+                others.extend(slices.into_iter().rev());
+                others.into_iter().copied().collect()
+            })
+            .collect();
+        let frames = frames_of(turned.iter().flatten().copied());
+        assert_eq!(frames.len(), 25);
+        for (frame, nals) in frames.iter().zip(&turned) {
+            assert_eq!(annex_b::nal_units(frame).collect::<Vec<_>>(), *nals);
+        }
+
+        // The first slice of every second picture is lost.
+        let lost = pictures.iter().enumerate().flat_map(|(number, nals)| {
+            let mut kept = nals.clone();
+            if number % 2 == 1 {
+                kept.remove(nals.iter().position(|nal| is_slice(&nal)).unwrap());
+            }
+            kept
+        });
+        assert_eq!(frames_of(lost).len(), 25);
+
+        // Nothing can be made of the SPS: the first macroblock has to do.
+        let unknown = pictures
+            .iter()
+            .flatten()
+            .map(|nal| if nal[0] & 0x1F == 7 { &b"\x67\x01\x02\x03\x80"[..] } else { *nal });
+        assert_eq!(frames_of(unknown).len(), 25);
+    }
+}
+
+#[test]
+fn key_frames_that_cannot_be_told_apart_by_their_numbers_are_frames_nevertheless() {
+    let Some(folder) = Folder::new() else { return };
+    let encoder = "-c:v libx264 -g 1 -x264-params slices=3 -f h264";
+    let file = read(&folder.make(&format!("{} {encoder}", pictures("178x100", "25")), "made"));
+    let first = &nals_of(&file)[0];
+    let slices = first.iter().copied().filter(|nal| nal[0] & 0x1F == 5);
+    let twice = frames_of(first.iter().copied().chain(slices));
+    assert_eq!(twice.len(), 2);
+    assert_eq!(
+        twice.iter().map(|frame| annex_b::nal_units(frame).count()).collect::<Vec<_>>(),
+        [
+            first.len(),
+            // Without what is said of the first one only.
+            first.len() - first.iter().filter(|nal| nal[0] & 0x1F == 6).count(),
+        ]
+    );
+}
