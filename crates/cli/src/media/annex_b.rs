@@ -311,3 +311,87 @@ pub(super) fn has_parameter_sets(key_frame: &[u8]) -> bool {
     let has = |kind| nal_units(key_frame).any(|nal| nal[0] & 0x1F == kind);
     has(kind::SPS) && has(kind::PPS)
 }
+
+#[cfg(test)]
+mod tests {
+    use h264_reader::{
+        nal::WritableNal,
+        rbsp::{BitReader, BitWrite, BitWriter},
+    };
+
+    use super::*;
+
+    #[test]
+    fn nal_units_are_what_stands_between_start_codes_and_zeros() {
+        let units = |bytes| nal_units(bytes).collect::<Vec<&[u8]>>();
+        assert_eq!(
+            units(b"\0\0\0\x01\x67\x42\0\0\0\x01\x68\0\0\x01\x65\0\x03\0\0"),
+            [&b"\x67\x42"[..], b"\x68", b"\x65\0\x03"]
+        );
+        assert_eq!(units(b"\0\0\x01\0\0\x01\0\0\0\0\x01\x09"), [b"\x09"]);
+        assert_eq!(units(b"\x67\0\0\x02\0\0"), [b""; 0]);
+    }
+
+    fn nal(header: u8, write: impl FnOnce(&mut BitWriter<&mut Vec<u8>>)) -> Vec<u8> {
+        let mut bytes = vec![header];
+        let mut bits = BitWriter::new(&mut bytes);
+        write(&mut bits);
+        bits.write_rbsp_trailing_bits().unwrap();
+        bytes
+    }
+
+    /// What no encoder at hand writes: a stream that may have fields and redundant slices. Each
+    /// slice is given as its number of the frame, its field if it is one, and whether it is
+    /// redundant.
+    fn stream(slices: &[(u32, Option<bool>, bool)]) -> anyhow::Result<Stream> {
+        // Baseline, level 1, 64x64, poc type 2.
+        let sps = nal(0x67, |bits| {
+            [66_u8, 0, 10].into_iter().for_each(|byte| bits.write::<8, _>(byte).unwrap());
+            [0, 0, 2, 1].into_iter().for_each(|value| bits.write_ue(value).unwrap());
+            bits.write_bit(false).unwrap();
+            [3, 3].into_iter().for_each(|value| bits.write_ue(value).unwrap());
+            // frame_mbs_only, direct_8x8_inference, cropping, VUI
+            bits.write::<4, u8>(0b1100).unwrap();
+        });
+        let mut set = SeqParameterSet::from_bits(BitReader::new(&sps[1..])).unwrap();
+        set.frame_mbs_flags = FrameMbsFlags::Fields { mb_adaptive_frame_field_flag: false };
+        let mut sps = vec![0x67];
+        set.write_bits(&mut BitWriter::new(&mut sps)).unwrap();
+        let pps = nal(0x68, |bits| {
+            [0, 0].into_iter().for_each(|value| bits.write_ue(value).unwrap());
+            bits.write::<2, u8>(0).unwrap();
+            [0, 0, 0].into_iter().for_each(|value| bits.write_ue(value).unwrap());
+            bits.write::<3, u8>(0).unwrap();
+            [0, 0, 0].into_iter().for_each(|value| bits.write_se(value).unwrap());
+            // deblocking control, constrained intra prediction, redundant_pic_cnt_present
+            bits.write::<3, u8>(0b001).unwrap();
+        });
+        let slices = slices.iter().map(|&(number, field, redundant)| {
+            nal(if number == 0 { 0x65 } else { 0x41 }, |bits| {
+                [0, 7, 0].into_iter().for_each(|value| bits.write_ue(value).unwrap());
+                bits.write::<4, _>(number).unwrap();
+                bits.write_bit(field.is_some()).unwrap();
+                field.into_iter().for_each(|bottom| bits.write_bit(bottom).unwrap());
+                if number == 0 {
+                    bits.write_ue(0).unwrap();
+                }
+                bits.write_ue(redundant.into()).unwrap();
+            })
+        });
+        let nals = [sps, pps].into_iter().chain(slices);
+        read(&nals.flat_map(|nal| [&START_CODE[..], &nal].concat()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn redundant_slices_belong_to_the_picture_that_they_repeat() {
+        let frames = |slices| stream(slices).unwrap().frames.len();
+        assert_eq!(frames(&[(0, None, false), (1, None, false), (2, None, false)]), 3);
+        assert_eq!(frames(&[(0, None, false), (0, None, true), (1, None, false)]), 2);
+    }
+
+    #[test]
+    fn interlaced_fields_are_refused() {
+        let error = stream(&[(0, Some(false), false)]).err().unwrap();
+        assert!(error.to_string().starts_with("its pictures are interlaced fields"), "{error}");
+    }
+}

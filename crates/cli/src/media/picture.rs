@@ -163,3 +163,21 @@ mod av1 {
         Ok([side(width, "max_frame_width_minus_1")?, side(height, "max_frame_height_minus_1")?])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_av1_key_frame_has_a_sequence_header_and_begins_with_a_key_frame() {
+        let is_key = |unit: &[u8]| is_key_frame(Codec::Av1, unit);
+        // Delimiter; sequence header; frame.
+        assert!(is_key(&[0x12, 0, 0x0A, 1, 0, 0x32, 1, 0x10]));
+        assert!(!is_key(&[0x12, 0, 0x32, 1, 0x10]), "without a sequence header");
+        assert!(!is_key(&[0x12, 0, 0x0A, 1, 0, 0x32, 1, 0x20]), "an inter frame");
+        assert!(!is_key(&[0x12, 0, 0x0A, 1, 0, 0x1A, 1, 0x80]), "an old frame shown again");
+        assert!(!is_key(&[0x12, 0, 0x0A, 1, 0, 0x32, 9, 0x10]), "a frame cut short");
+        // A still picture, whose frames have no such fields.
+        assert!(is_key(&[0x0A, 1, 0x18, 0x32, 1, 0xF0]));
+    }
+}
