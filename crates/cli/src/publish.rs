@@ -47,9 +47,10 @@ What is encoded so already need not be encoded again; from MP4, Matroska or WebM
   ffmpeg -i INPUT -map 0:v:0 -c copy video.h264        (H.264)
   ffmpeg -i INPUT -map 0:v:0 -c copy video.ivf         (VP8, VP9, AV1)
 
-A key frame every 60 frames (-g) is as long as somebody who joins waits for the first picture.
-H.264 without B-frames (-bf 0): frames are sent in the order in which they are decoded, with times
-in that order, as WebRTC expects; with B-frames, viewers would show them in the wrong one.";
+Somebody who joins sees nothing before a key frame: -g 60 makes each 60th frame one. When a viewer
+asks for one, the file's next is jumped to.
+H.264 is best without B-frames (-bf 0): frames are sent in the order in which they are decoded,
+with times in that order, as WebRTC expects. With B-frames, viewers may show them in the wrong one.";
 
 const COMMANDS: &str = "holders · kick DEVICE · admit DEVICE · refuse DEVICE · end \
                         (DEVICE: the first characters of its id, or its name)";
@@ -142,10 +143,15 @@ impl Media {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let stated = file.metadata()?.len();
     let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if stated <= LARGEST {
+        // What is no plain file states nothing.
+        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    }
     ensure!(
-        bytes.len() as u64 <= LARGEST,
+        stated.max(bytes.len() as u64) <= LARGEST,
         "it is larger than 1 GiB, and files are played from memory; take a part of it: \
          ffmpeg -t 600 -i FILE -c copy PART"
     );
@@ -187,7 +193,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     eprintln!("publishing «{}»; commands: {COMMANDS}", arguments.stream);
     if media.video.as_ref().is_some_and(|file| file.is_reordered) {
         eprintln!(
-            "the video has B-frames, which viewers will show in the wrong order; encode it with \
+            "the video has B-frames, which viewers may show in the wrong order; encode it with \
              ffmpeg's -bf 0 (see --help)"
         );
     }
@@ -380,5 +386,20 @@ impl Guests {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        File::create(&path).unwrap().set_len(LARGEST + 1).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.starts_with("it is larger than 1 GiB"), "{error}");
+        assert!(read(folder.path()).is_err());
     }
 }

@@ -47,7 +47,8 @@ pub(crate) struct Arguments {
     /// whoever in the room offers it
     #[arg(long, value_name = "DEVICE")]
     publisher: Option<DeviceId>,
-    /// The folder for the recordings; without it, frames are only counted
+    /// The folder for the recordings: .ivf (VP8, VP9, AV1) or .h264, and .ogg (Opus), called
+    /// after the stream. Without it, frames are only counted
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// What the publisher is told of you
