@@ -108,8 +108,10 @@ const H264: [&str; 12] = [
 #[test]
 fn h264_is_split_into_the_pictures_that_a_player_sees() {
     let Some(folder) = Folder::new() else { return };
-    for encoder in H264 {
-        for size in SIZES {
+    for (number, encoder) in H264.into_iter().enumerate() {
+        // Those that everybody uses at every size, the others at one.
+        let sizes = if number < 5 { &SIZES[..] } else { &SIZES[number % 3..][..1] };
+        for size in sizes {
             let arguments = format!("-c:v libx264 {encoder}");
             let (file, judged) = round_trip(&folder, &pictures(size, "25"), &arguments, "h264");
             assert_eq!((file.codec, judged.size), (Codec::H264, sides(size)));
