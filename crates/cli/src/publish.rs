@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::PathBuf,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -24,6 +26,32 @@ use crate::{
 /// How long to wait before the relay is tried again.
 const RELAY_AGAIN: Duration = Duration::from_secs(1);
 
+/// Files are played from memory, and this is where that ends.
+const LARGEST: u64 = 1 << 30;
+/// Frames in a second of H.264 files that do not state it, if --fps does not either.
+pub(crate) const UNSTATED_RATE: f64 = 30.0;
+
+/// Commands that make files which can be published: shown in the help, and run by the tests.
+pub(crate) const RECIPES: &str = "\
+Files to publish, made with ffmpeg from any video (INPUT):
+
+  VP8    ffmpeg -i INPUT -an -c:v libvpx -b:v 1M -g 60 -auto-alt-ref 0 video.ivf
+  VP9    ffmpeg -i INPUT -an -c:v libvpx-vp9 -b:v 1M -g 60 -deadline realtime -cpu-used 8 video.ivf
+  AV1    ffmpeg -i INPUT -an -c:v libsvtav1 -preset 10 -g 60 -pix_fmt yuv420p video.ivf
+         ffmpeg -i INPUT -an -c:v libaom-av1 -usage realtime -cpu-used 8 -b:v 1M -g 60 video.ivf
+  H.264  ffmpeg -i INPUT -an -c:v libx264 -profile:v baseline -pix_fmt yuv420p -bf 0 -g 60 video.h264
+  Opus   ffmpeg -i INPUT -vn -c:a libopus -b:a 48k -frame_duration 20 audio.ogg
+
+What is encoded so already need not be encoded again; from MP4, Matroska or WebM:
+
+  ffmpeg -i INPUT -map 0:v:0 -c copy video.h264        (H.264)
+  ffmpeg -i INPUT -map 0:v:0 -c copy video.ivf         (VP8, VP9, AV1)
+
+Somebody who joins sees nothing before a key frame: -g 60 makes each 60th frame one. When a viewer
+asks for one, the file's next is jumped to.
+H.264 is best without B-frames (-bf 0): frames are sent in the order in which they are decoded,
+with times in that order, as WebRTC expects. With B-frames, viewers may show them in the wrong one.";
+
 const COMMANDS: &str = "holders · kick DEVICE · admit DEVICE · refuse DEVICE · end \
                         (DEVICE: the first characters of its id, or its name)";
 
@@ -33,17 +61,22 @@ const COMMANDS: &str = "holders · kick DEVICE · admit DEVICE · refuse DEVICE 
 /// refuse DEVICE, end. A kicked device is locked out within a second, and the room is closed to
 /// devices that were not admitted before.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_long_help = RECIPES)]
 pub(crate) struct Arguments {
     /// The room's invite link, in quotes, since it has a #
     #[arg(long, env = "OLMCAST_ROOM", hide_env_values = true, value_name = "LINK")]
     room: String,
-    /// A VP8 file (IVF); needed unless there is --audio
-    #[arg(long, value_name = "FILE.ivf", required_unless_present = "audio")]
+    /// A file with VP8, VP9 or AV1 (IVF), or H.264 (Annex B); needed unless there is --audio.
+    /// Which it is, is seen from what it holds, whatever it is called
+    #[arg(long, value_name = "FILE", required_unless_present = "audio")]
     video: Option<PathBuf>,
     /// An Opus file (OGG)
     #[arg(long, value_name = "FILE.ogg")]
     audio: Option<PathBuf>,
+    /// Frames in a second of an H.264 file that does not state its rate (in the VUI of its SPS);
+    /// all other files do
+    #[arg(long, value_name = "RATE", default_value_t = UNSTATED_RATE, value_parser = frame_rate)]
+    fps: f64,
     /// The name of the stream, as people in the room see it
     #[arg(long, default_value = "camera")]
     stream: String,
@@ -64,15 +97,15 @@ pub(crate) struct Media {
 
 impl Media {
     fn read(arguments: &Arguments) -> anyhow::Result<Self> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-        };
-        let name = |path: &PathBuf| format!("cannot play {}", path.display());
+        let read =
+            |path: &Path| read(path).with_context(|| format!("cannot read {}", path.display()));
+        let name = |path: &Path| format!("cannot play {}", path.display());
+        let rate = arguments.fps;
         Ok(Self {
             video: arguments
                 .video
                 .as_ref()
-                .map(|path| VideoFile::parse(&read(path)?).with_context(|| name(path)))
+                .map(|path| VideoFile::parse(&read(path)?, rate).with_context(|| name(path)))
                 .transpose()?,
             audio: arguments
                 .audio
@@ -84,8 +117,8 @@ impl Media {
 
     /// Adds the tracks, in the order in which [`Media::play`] expects their senders.
     pub(crate) fn offer(&self, mut publish: Publish) -> Publish {
-        if self.video.is_some() {
-            publish = publish.track(Codec::Vp8);
+        if let Some(video) = &self.video {
+            publish = publish.track(video.codec);
         }
         if self.audio.is_some() {
             publish = publish.track(Codec::Opus);
@@ -107,6 +140,27 @@ impl Media {
             Err(error) => error.to_string(),
         }
     }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let stated = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    if stated <= LARGEST {
+        // What is no plain file states nothing.
+        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    }
+    ensure!(
+        stated.max(bytes.len() as u64) <= LARGEST,
+        "it is larger than 1 GiB, and files are played from memory; take a part of it: \
+         ffmpeg -t 600 -i FILE -c copy PART"
+    );
+    Ok(bytes)
+}
+
+fn frame_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.1..=1000.0).contains(rate));
+    rate.ok_or_else(|| "a number of frames a second, from 0.1 to 1000".to_owned())
 }
 
 fn admission(choice: &str) -> anyhow::Result<Admission> {
@@ -137,6 +191,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let publication = client.publish(media.offer(publish)).await?;
     eprintln!("this device is {}", client.device());
     eprintln!("publishing «{}»; commands: {COMMANDS}", arguments.stream);
+    if media.video.as_ref().is_some_and(|file| file.is_reordered) {
+        eprintln!(
+            "the video has B-frames, which viewers may show in the wrong order; encode it with \
+             ffmpeg's -bf 0 (see --help)"
+        );
+    }
 
     let mut console = Console::open();
     let mut guests = Guests::default();
@@ -326,5 +386,20 @@ impl Guests {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        File::create(&path).unwrap().set_len(LARGEST + 1).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.starts_with("it is larger than 1 GiB"), "{error}");
+        assert!(read(folder.path()).is_err());
     }
 }

@@ -15,8 +15,9 @@ use olmcast::{
 /// A media connection, with a receiver for each track.
 pub(crate) struct Reception {
     pub(crate) connection: Connection,
-    video: Option<EncryptedReceiver>,
-    audio: Option<EncryptedReceiver>,
+    /// The first track of each kind, with its codec.
+    video: Option<(Codec, EncryptedReceiver)>,
+    audio: Option<(Codec, EncryptedReceiver)>,
 }
 
 impl Reception {
@@ -36,7 +37,7 @@ impl Reception {
         let mut reception = Self { connection, video: None, audio: None };
         for (codec, receiver) in codecs.into_iter().zip(receivers) {
             let place = if codec.is_video() { &mut reception.video } else { &mut reception.audio };
-            *place = Some(receiver);
+            place.get_or_insert((codec, receiver));
         }
         Ok(reception)
     }
@@ -46,8 +47,8 @@ impl Reception {
         let mut state = self.connection.state();
         tokio::select! {
             biased;
-            frame = next_of(&mut self.video) => Some((Codec::Vp8, frame)),
-            frame = next_of(&mut self.audio) => Some((Codec::Opus, frame)),
+            frame = next_of(&mut self.video) => Some(frame),
+            frame = next_of(&mut self.audio) => Some(frame),
             _ = state.wait_for(|state: &ConnectionState| state.is_over()) => None,
         }
     }
@@ -55,14 +56,14 @@ impl Reception {
     /// The counters of video and audio.
     pub(crate) fn stats(&self) -> [ReceiverStats; 2] {
         [&self.video, &self.audio]
-            .map(|receiver| receiver.as_ref().map(EncryptedReceiver::stats).unwrap_or_default())
+            .map(|track| track.as_ref().map(|(_, receiver)| receiver.stats()).unwrap_or_default())
     }
 }
 
-async fn next_of(receiver: &mut Option<EncryptedReceiver>) -> ReceivedFrame {
-    match receiver {
-        Some(receiver) => match receiver.next().await {
-            Some(frame) => frame,
+async fn next_of(track: &mut Option<(Codec, EncryptedReceiver)>) -> (Codec, ReceivedFrame) {
+    match track {
+        Some((codec, receiver)) => match receiver.next().await {
+            Some(frame) => (*codec, frame),
             // That it has ended, the connection's state tells as well.
             None => pending().await,
         },

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     console::{Console, interrupted, safe},
-    media::{IvfWriter, OggOpusWriter},
+    media::{OggOpusWriter, VideoWriter, extension},
     receive::Reception,
 };
 
@@ -47,7 +47,8 @@ pub(crate) struct Arguments {
     /// whoever in the room offers it
     #[arg(long, value_name = "DEVICE")]
     publisher: Option<DeviceId>,
-    /// The folder for the recordings; without it, frames are only counted
+    /// The folder for the recordings: .ivf (VP8, VP9, AV1) or .h264, and .ogg (Opus), called
+    /// after the stream. Without it, frames are only counted
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// What the publisher is told of you
@@ -301,40 +302,38 @@ async fn over(subscription: &mut Subscription) -> anyhow::Result<()> {
 
 /// The files of one stream.
 struct Recording {
-    video: Option<(PathBuf, IvfWriter<BufWriter<File>>)>,
+    video: Option<(PathBuf, VideoWriter<BufWriter<File>>)>,
     audio: Option<(PathBuf, OggOpusWriter<BufWriter<File>>)>,
 }
 
 impl Recording {
     fn create(out: &Path, offer: &Offer) -> anyhow::Result<Self> {
-        let has = |codec| offer.content.tracks.iter().any(|track| track.codec == codec);
-        let extension = |codec, extension| has(codec).then_some(extension);
-        let extensions = [extension(Codec::Vp8, "ivf"), extension(Codec::Opus, "ogg")];
+        // The first of each kind, as in a `Reception`.
+        let first = |is_video| {
+            let mut codecs = offer.content.tracks.iter().map(|track| track.codec);
+            codecs.find(|codec| codec.is_video() == is_video)
+        };
+        let codec = first(true);
+        let extensions = [codec, first(false)].map(|codec| codec.map(extension));
         let [video, audio] = new_files(out, &offer.content.label, extensions)?;
+        let writer = |(path, file)| Some((path, VideoWriter::new(codec?, BufWriter::new(file))));
         Ok(Self {
-            video: video.map(|(path, file)| (path, IvfWriter::new(BufWriter::new(file)))),
+            video: video.and_then(writer),
             audio: audio.map(|(path, file)| (path, OggOpusWriter::new(BufWriter::new(file)))),
         })
     }
 
     fn write(&mut self, codec: Codec, frame: &ReceivedFrame) -> anyhow::Result<()> {
-        match codec {
-            Codec::Vp8 => {
-                if let Some((path, writer)) = &mut self.video {
-                    writer
-                        .write(&frame.data, frame.rtp_timestamp, frame.key_frame)
-                        .with_context(|| format!("cannot write {}", path.display()))?;
-                }
+        let cannot = |path: &Path| format!("cannot write {}", path.display());
+        match (&mut self.video, &mut self.audio) {
+            (Some((path, writer)), _) if codec.is_video() => writer
+                .write(&frame.data, frame.rtp_timestamp, frame.key_frame)
+                .with_context(|| cannot(path)),
+            (_, Some((path, writer))) if !codec.is_video() => {
+                writer.write(&frame.data, frame.rtp_timestamp).with_context(|| cannot(path))
             }
-            _ => {
-                if let Some((path, writer)) = &mut self.audio {
-                    writer
-                        .write(&frame.data, frame.rtp_timestamp)
-                        .with_context(|| format!("cannot write {}", path.display()))?;
-                }
-            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn finish(self) -> anyhow::Result<()> {

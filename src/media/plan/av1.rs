@@ -183,6 +183,12 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_sequence_header_is_copied() {
+        let twice = [&KEY[..7], &KEY[2..]].concat();
+        assert_eq!(wrapped(&twice, &[0xAA; 3]), wrapped(KEY, &[0xAA; 3]));
+    }
+
+    #[test]
     fn key_frames_begin_a_sequence_and_are_shown() {
         assert!(is_key_frame(KEY) && is_key_frame(OTHER_KEY));
         let without_header = &KEY[7..];

@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     media::{AudioFile, Played, Progress, VideoFile},
-    publish::Media,
+    publish::{Media, UNSTATED_RATE},
 };
 use evidence::Evidence;
 use report::Report;
@@ -86,7 +86,7 @@ impl Drop for Task {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let media = Arc::new(Media {
-        video: Some(VideoFile::parse(VIDEO)?),
+        video: Some(VideoFile::parse(VIDEO, UNSTATED_RATE)?),
         audio: Some(AudioFile::parse(AUDIO)?),
     });
     let report = perform(&media).await?;

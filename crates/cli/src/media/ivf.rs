@@ -1,5 +1,5 @@
-//! VP8 in IVF: a 32-byte file header, and 12 bytes before each frame. The libraries at hand
-//! write this container for AV1 only.
+//! IVF: a 32-byte file header, and 12 bytes before each frame. The libraries at hand write this
+//! container for AV1 only.
 
 use std::{
     io::{self, Seek, SeekFrom, Write},
@@ -7,56 +7,68 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use olmcast::primitives::Codec;
 
-use super::timeline::Timeline;
+use super::{picture, timeline::Timeline};
 
 /// Ticks of the RTP clock in a second, which are the time base of what is written.
 const CLOCK: u32 = 90_000;
-/// From one frame to the next, it takes at least and at most so long.
-const INTERVALS: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(10);
+const HEADER: usize = 32;
 
-/// A VP8 file, read whole.
-pub(crate) struct VideoFile {
-    /// Its frames as they left the encoder.
-    pub(crate) frames: Vec<Vec<u8>>,
+/// How the container calls its codecs.
+const NAMES: [(Codec, &[u8; 4]); 3] =
+    [(Codec::Vp8, b"VP80"), (Codec::Vp9, b"VP90"), (Codec::Av1, b"AV01")];
+
+/// What an IVF file holds.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) codec: Codec,
+    pub(super) frames: Vec<Vec<u8>>,
     /// From one frame to the next.
-    pub(crate) interval: Duration,
+    pub(super) interval: Duration,
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-impl VideoFile {
-    /// Reads an IVF file.
-    pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
-        ensure!(bytes.get(..4) == Some(b"DKIF"), "this is no IVF file");
-        let codec = bytes.get(8..12).context("the file is cut short")?;
-        if codec != b"VP80" {
-            bail!("it holds {}, not VP8", String::from_utf8_lossy(codec));
-        }
-        let header = usize::from(u16::from_le_bytes([bytes[6], bytes[7]]));
-        let (rate, scale) = (u32_at(bytes, 16), u32_at(bytes, 20));
-        let (rate, scale) = rate.zip(scale).context("the file is cut short")?;
-        ensure!(rate > 0 && scale > 0, "its frame rate is zero");
-        let (mut frames, mut times) = (Vec::new(), Vec::new());
-        let mut at = header;
-        while let Some(size) = u32_at(bytes, at) {
-            times.push(u32_at(bytes, at + 4).context("its last frame is cut short")?);
-            at += 12;
-            let frame = bytes.get(at..at + size as usize).context("its last frame is cut short")?;
+/// Reads a file.
+pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Contents> {
+    ensure!(bytes.starts_with(b"DKIF"), "this is no IVF file");
+    ensure!(bytes.len() >= HEADER, "it is cut short: its header is not complete");
+    let name = &bytes[8..12];
+    let Some((codec, _)) = NAMES.into_iter().find(|(_, known)| name == *known) else {
+        bail!(
+            "it holds {}, and VP8, VP9 and AV1 can be played from IVF; encode it anew: \
+             ffmpeg -i FILE -c:v libvpx -b:v 1M -auto-alt-ref 0 video.ivf",
+            name.escape_ascii()
+        );
+    };
+    let header = usize::from(u16::from_le_bytes([bytes[6], bytes[7]]));
+    ensure!(header >= HEADER, "its header is damaged: it states a length of {header} bytes");
+    let (rate, scale) = (u32_at(bytes, 16), u32_at(bytes, 20));
+    let (rate, scale) = (rate.unwrap_or(0), scale.unwrap_or(0));
+    ensure!(rate > 0 && scale > 0, "its frame rate is zero");
+    let (mut frames, mut times) = (Vec::new(), Vec::new());
+    let mut at = header;
+    while at < bytes.len() {
+        let cut = "it is cut short: its last frame is not complete";
+        let size = u32_at(bytes, at).context(cut)? as usize;
+        let time = u32_at(bytes, at + 4).context(cut)?;
+        let frame = bytes.get(at + 12..).and_then(|rest| rest.get(..size)).context(cut)?;
+        at += 12 + size;
+        // Encoders that leave out a picture may write this.
+        if !frame.is_empty() {
             frames.push(frame.to_vec());
-            at += frame.len();
+            times.push(time);
         }
-        ensure!(!frames.is_empty(), "it holds no frame");
-        // The time base need not be the frame rate: in a recording it is the RTP clock.
-        let ticks = usual_step(&times).unwrap_or(1);
-        let interval = f64::from(ticks) * f64::from(scale) / f64::from(rate);
-        let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::MAX);
-        ensure!(INTERVALS.contains(&interval), "its frame rate is not plausible");
-        Ok(Self { frames, interval })
     }
+    ensure!(!frames.is_empty(), "it holds no frame");
+    // The time base need not be the frame rate: in a recording it is the RTP clock.
+    let ticks = usual_step(&times).unwrap_or(1);
+    let interval = f64::from(ticks) * f64::from(scale) / f64::from(rate);
+    let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::MAX);
+    Ok(Contents { codec, frames, interval })
 }
 
 /// The median of the steps from one time to the next: what is lost here and there changes nothing.
@@ -66,17 +78,18 @@ fn usual_step(times: &[u32]) -> Option<u32> {
     steps.get(steps.len() / 2).copied()
 }
 
-/// Writes VP8 frames with their RTP timestamps as IVF.
+/// Writes frames with their RTP timestamps.
 pub(crate) struct IvfWriter<W: Write + Seek> {
     file: W,
+    codec: Codec,
     frames: u32,
     timeline: Timeline,
     last: u64,
 }
 
 impl<W: Write + Seek> IvfWriter<W> {
-    pub(crate) fn new(file: W) -> Self {
-        Self { file, frames: 0, timeline: Timeline::new(CLOCK), last: 0 }
+    pub(crate) fn new(codec: Codec, file: W) -> Self {
+        Self { file, codec, frames: 0, timeline: Timeline::new(CLOCK), last: 0 }
     }
 
     /// Appends a frame. Those before the first key frame are left out: nothing can decode them.
@@ -102,17 +115,15 @@ impl<W: Write + Seek> IvfWriter<W> {
     }
 
     fn write_header(&mut self, key_frame: &[u8]) -> io::Result<()> {
-        // RFC 6386 §9.1: 14 bits each of width and height, behind tag and start code.
-        let size = |at: usize| match key_frame.get(at..at + 2) {
-            Some(bytes) => [bytes[0], bytes[1] & 0x3F],
-            None => [0, 0],
-        };
-        let mut header = [0; 32];
+        let [width, height] = picture::size(self.codec, key_frame).unwrap_or_default();
+        let name = NAMES.into_iter().find(|(codec, _)| *codec == self.codec);
+        let (_, name) = name.ok_or_else(|| io::Error::other("IVF has no name for the codec"))?;
+        let mut header = [0; HEADER];
         header[..4].copy_from_slice(b"DKIF");
-        header[6] = 32;
-        header[8..12].copy_from_slice(b"VP80");
-        header[12..14].copy_from_slice(&size(6));
-        header[14..16].copy_from_slice(&size(8));
+        header[6] = HEADER as u8;
+        header[8..12].copy_from_slice(name);
+        header[12..14].copy_from_slice(&width.to_le_bytes());
+        header[14..16].copy_from_slice(&height.to_le_bytes());
         header[16..20].copy_from_slice(&CLOCK.to_le_bytes());
         header[20..24].copy_from_slice(&1_u32.to_le_bytes());
         self.file.write_all(&header)
@@ -141,13 +152,14 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let mut bytes = Vec::new();
-        let mut writer = IvfWriter::new(Cursor::new(&mut bytes));
+        let mut writer = IvfWriter::new(Codec::Vp8, Cursor::new(&mut bytes));
         let key = [0, 0, 0, 0x9D, 0x01, 0x2A, 0x40, 0x01, 0xF0, 0x00, 7];
         writer.write(&[1, 2, 3], 0, false).unwrap();
         writer.write(&key, 1000, true).unwrap();
         writer.write(&[1, 2, 3, 4], 5500, false).unwrap();
         assert_eq!(writer.finish().unwrap(), 2);
-        let file = VideoFile::parse(&bytes).unwrap();
+        let file = read(&bytes).unwrap();
+        assert_eq!(file.codec, Codec::Vp8);
         assert_eq!(file.frames, [key.to_vec(), vec![1, 2, 3, 4]]);
         assert_eq!(file.interval, Duration::from_millis(50));
         assert_eq!(bytes[12..16], [0x40, 0x01, 0xF0, 0x00]);
@@ -155,9 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_vp8_file_is_refused() {
+    fn what_is_no_ivf_file_is_refused() {
         for bytes in [&b""[..], b"DKIF", b"OggS and more of it that is long enough for it all"] {
-            assert!(VideoFile::parse(bytes).is_err());
+            assert!(read(bytes).is_err());
         }
     }
 }

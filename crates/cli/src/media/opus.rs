@@ -5,10 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use ogg::{PacketReader, PacketWriteEndInfo, PacketWriter};
 
-use super::timeline::Timeline;
+use super::{
+    found::{Found, Wanted},
+    timeline::Timeline,
+};
 
 /// Any number will do: there is one stream in the file.
 const SERIAL: u32 = 1;
@@ -28,22 +31,61 @@ pub(crate) struct AudioFile {
 impl AudioFile {
     /// Reads an OGG file.
     pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
+        Found::of(bytes, Wanted::Audio)?;
         let mut reader = PacketReader::new(Cursor::new(bytes));
-        let mut packets = Vec::new();
-        while let Some(packet) = reader.read_packet().context("this is no OGG file")? {
-            packets.push(packet.data);
+        let (mut packets, mut others) = (Vec::new(), None);
+        let mut stream = None;
+        while let Some(packet) = reader.read_packet().context("it is damaged or cut short")? {
+            if stream.is_none() && packet.data.starts_with(b"OpusHead") {
+                check_head(&packet.data)?;
+                stream = Some(packet.stream_serial());
+            }
+            if stream == Some(packet.stream_serial()) {
+                packets.push(packet.data);
+            } else {
+                others = others.or(other_codec(&packet.data));
+            }
         }
-        ensure!(packets.first().is_some_and(|p| p.starts_with(b"OpusHead")), "it holds no Opus");
+        if stream.is_none() {
+            bail!(
+                "it holds {}, not Opus; encode it anew: \
+                 ffmpeg -i FILE -vn -c:a libopus -frame_duration 20 audio.ogg",
+                others.unwrap_or("nothing that is known here")
+            );
+        }
         packets.drain(..packets.len().min(2));
         packets.retain(|packet| !packet.is_empty());
         let first = packets.first().context("it holds no packet")?;
         let interval = duration(first).context("its packets are damaged")?;
         ensure!(
             packets.iter().all(|packet| duration(packet) == Some(interval)),
-            "its packets are of different lengths; make it with ffmpeg's -frame_duration 20"
+            "its packets are of different lengths; encode it anew: \
+             ffmpeg -i FILE -vn -c:a libopus -frame_duration 20 audio.ogg"
         );
         Ok(Self { packets, interval })
     }
+}
+
+/// Refuses what WebRTC has no name for (RFC 7845 §5.1, RFC 7587 §4.1).
+fn check_head(head: &[u8]) -> anyhow::Result<()> {
+    let channels = *head.get(9).context("its header is cut short")?;
+    ensure!(
+        (1..=2).contains(&channels),
+        "it has {channels} channels; make two of them: \
+         ffmpeg -i FILE -vn -ac 2 -c:a libopus -frame_duration 20 audio.ogg"
+    );
+    Ok(())
+}
+
+/// What else OGG is used for, by the first packet of a stream.
+fn other_codec(packet: &[u8]) -> Option<&'static str> {
+    let names: [(&[u8], _); 4] = [
+        (b"\x01vorbis", "Vorbis"),
+        (b"\x80theora", "Theora"),
+        (b"\x7FFLAC", "FLAC"),
+        (b"Speex   ", "Speex"),
+    ];
+    names.into_iter().find(|(start, _)| packet.starts_with(start)).map(|(_, name)| name)
 }
 
 /// How long a packet plays (RFC 6716 §3.1).

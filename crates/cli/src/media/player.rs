@@ -1,6 +1,7 @@
 use std::{future::pending, time::Duration};
 
 use olmcast::{
+    media,
     primitives::{Codec, Timestamp},
     rtc::{EncryptedSender, SendError},
 };
@@ -40,8 +41,8 @@ impl<'a> Track<'a> {
         frames: &'a [Vec<u8>],
         ticks: u32,
     ) -> Self {
-        let is_key_frame = |frame: &[u8]| frame.first().is_some_and(|first| first & 1 == 0);
-        let key_frames = (0..frames.len()).filter(|&i| is_key_frame(&frames[i])).collect();
+        let key_frames =
+            (0..frames.len()).filter(|&i| media::is_key_frame(codec, &frames[i])).collect();
         Self { sender, frames, key_frames, codec, ticks, next: 0, jump: false, jumped: None }
     }
 
@@ -94,7 +95,7 @@ pub(crate) async fn play(
     let mut audio_clock = clock(audio.as_ref().map(|(_, file)| file.interval));
     let requests = video.as_ref().map(|(sender, _)| sender.key_frame_requests());
     let mut video = video.map(|(sender, file)| {
-        Track::new(sender, Codec::Vp8, &file.frames, ticks(Codec::Vp8, file.interval))
+        Track::new(sender, file.codec, &file.frames, ticks(file.codec, file.interval))
     });
     let mut audio = audio.map(|(sender, file)| {
         Track::new(sender, Codec::Opus, &file.packets, ticks(Codec::Opus, file.interval))

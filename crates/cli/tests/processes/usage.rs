@@ -12,7 +12,19 @@ const FLAGS: [(&[&str], &[&str]); 7] = [
     (&["room", "new"], &["--server", "127.0.0.1:7600"]),
     (
         &["publish"],
-        &["--room", "--video", "--audio", "--stream", "--relay", "--admit", "OLMCAST_ROOM", "kick"],
+        &[
+            "--room",
+            "--video",
+            "--audio",
+            "--fps",
+            "--stream",
+            "--relay",
+            "--admit",
+            "OLMCAST_ROOM",
+            "kick",
+            "libx264",
+            "libsvtav1",
+        ],
     ),
     (
         &["subscribe"],
@@ -37,9 +49,10 @@ fn every_subcommand_has_help_that_mentions_its_flags() {
 #[test]
 fn a_command_line_that_is_wrong_says_what_is_missing() {
     for (arguments, message) in [
-        (&["publish", "--room", "x"][..], "--video <FILE.ivf>"),
+        (&["publish", "--room", "x"][..], "--video <FILE>"),
         (&["subscribe"], "--room <LINK>"),
         (&["subscribe", "--room", "x", "--duration", "soon"], "--duration"),
+        (&["publish", "--room", "x", "--video", "x", "--fps", "0"], "a number of frames a second"),
         (&["subscribe", "--room", "x", "--publisher", "Ada"], "not a valid DeviceId"),
         (&["serve", "--listen", "7600"], "ADDRESS:PORT"),
         (&["watch"], "unrecognized subcommand"),
@@ -116,9 +129,9 @@ fn what_is_not_there_is_named_with_what_to_do() {
     for (arguments, message) in [
         (["--video", &path("none.ivf")], "cannot read "),
         (["--video", &path("none.ivf")], "No such file or directory"),
-        (["--video", &audio], "this is no IVF file"),
-        (["--video", &path("short.ivf")], "its last frame is cut short"),
-        (["--audio", &video], "this is no OGG file"),
+        (["--video", &audio], "this is OGG, which is played with --audio"),
+        (["--video", &path("short.ivf")], "it is cut short: its last frame is not complete"),
+        (["--audio", &video], "this is IVF, which is played with --video"),
     ] {
         publish(&arguments).fails_saying(message);
     }

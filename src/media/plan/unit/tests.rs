@@ -148,6 +148,18 @@ fn a_header_with_an_escape_is_read() {
 }
 
 #[test]
+fn a_ciphertext_without_a_text_is_none_and_nothing_half_done_is_left() {
+    // KID 1, counter 0, and a tag with an escape.
+    let mut wire = vec![0, 0, 0, 1, 0x65, 0x88, 0xFF];
+    let at = wire.len();
+    wire.extend([0x10, 5, 0, 0, 1, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]);
+    h264::close(&mut wire, at);
+    for way in 0..3 {
+        assert_eq!(decrypt(&mut ends(Codec::H264).1, way, &wire), Err(DecryptError::Syntax));
+    }
+}
+
+#[test]
 fn what_stands_around_the_ciphertext_may_change_and_its_metadata_may_not() {
     // Copies and what is between them are anybody's; they reach no decoder.
     let plain = frame(Codec::H264, true, b"picture");
