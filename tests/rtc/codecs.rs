@@ -60,7 +60,7 @@ fn frames(codec: Codec) -> Option<Vec<Vec<Vec<u8>>>> {
     if Command::new("ffmpeg").arg("-version").output().is_err() {
         let must = std::env::var_os("OLMCAST_TEST_FFMPEG").is_some();
         assert!(!must, "ffmpeg is not here; install it, or run plain `cargo test`");
-        eprintln!("no ffmpeg: no real {codec} frames were tried");
+        println!("no ffmpeg: no real {codec} frames were tried");
         return None;
     }
     let directory = std::env::temp_dir().join(format!("olmcast-{codec}-{}", std::process::id()));

@@ -1,6 +1,6 @@
 //! Encrypted frames through a real relay on loopback.
 #![cfg(feature = "rtc")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod codecs;
 mod ends;
