@@ -351,6 +351,7 @@ mod tests {
         let frame = b"\x0a\x05SEQXY\x0a\x01S\x32\x01a";
         let expected: [&[u8]; 3] = [b"\x58\x08SEQ", b"\xe0\x02XY\x08", b"\xa0\x01S\x30a"];
         assert_eq!(made(frame, 5), expected);
+        assert_eq!(made(b"\x32\x03abc\x0a\x01S", 5), [&b"\x10\x30abc"[..], b"\x10\x08S"]);
     }
 
     #[test]
