@@ -124,7 +124,8 @@ impl EncryptedSender {
     /// [`SendError::NotConnected`] until the connection is up, [`SendError::Encrypt`] while the
     /// stream has no key or is paused (drop the frame; after a video frame was dropped, make the
     /// next one a key frame), [`SendError::CodecRefused`] and [`SendError::SsrcLost`] if the
-    /// track can never be sent, [`SendError::WebRtc`] when the connection is closed.
+    /// track can never be sent, [`SendError::Packetize`] if the frame is not of the track's codec,
+    /// [`SendError::WebRtc`] when the connection is closed.
     pub async fn send(&mut self, frame: &[u8], rtp_timestamp: u32) -> Result<(), SendError> {
         if frame.is_empty() {
             return Ok(());

@@ -19,6 +19,12 @@ fn replay(target: &str, run: impl Fn(&[u8])) {
     assert!(replayed > 0, "no input in {}", corpus.display());
 }
 
+#[cfg(feature = "rtc")]
+#[test]
+fn the_corpus_of_assembler_is_replayed() {
+    replay("assembler", targets::assembler::run);
+}
+
 #[test]
 fn the_corpus_of_header_is_replayed() {
     replay("header", targets::header::run);

@@ -388,7 +388,7 @@ fn a_picture_of_several_slices_never_comes_out_without_its_first() {
         marker,
         payload: Bytes::from_static(payload),
     };
-    let packets = [
+    let mut packets = [
         packet(1, 1, false, b"\x65\x88a"),
         packet(2, 1, true, b"\x65\x28b"),
         packet(3, 2, false, b"\x41\x9ac"),
@@ -410,8 +410,22 @@ fn a_picture_of_several_slices_never_comes_out_without_its_first() {
         assembler.handle_timeout(now + VIDEO_PATIENCE);
         let first = Bytes::from_static(b"\0\0\0\x01\x65\x88a\0\0\0\x01\x65\x28b");
         let third = Bytes::from_static(b"\0\0\0\x01\x41\x9af\0\0\0\x01\x41\x2ag");
+        assert_eq!(drain(&mut assembler), [(first.clone(), false), (third.clone(), true)]);
+        // The same where the rest comes only after the loss was seen.
+        let mut assembler = Assembler::new(Codec::H264);
+        for (index, packet) in packets.iter().enumerate() {
+            if index != lost {
+                assembler.handle_packet(packet.clone(), now);
+            }
+            if index == lost + 1 {
+                assembler.handle_timeout(now + VIDEO_PATIENCE);
+            }
+        }
         assert_eq!(drain(&mut assembler), [(first, false), (third, true)]);
     }
+    // Where nothing is missing, any slice may come first.
+    packets[2].payload = Bytes::from_static(b"\x41\x2ac");
+    assert_eq!(feed(&mut Assembler::new(Codec::H264), &packets, now).len(), 3);
 }
 
 #[test]

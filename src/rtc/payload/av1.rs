@@ -175,9 +175,11 @@ impl<'a> Packer<'a> {
 pub(super) fn read(payload: &Bytes, marker: bool) -> Result<Fragment, Malformed> {
     let (aggregation, elements) = read_elements(payload)?;
     let first = elements.iter().find_map(|element| element.first()).ok_or(Malformed)?;
-    let starts = aggregation & Z == 0
-        && !matches!(obu_type(*first), TILE_GROUP | REDUNDANT_FRAME_HEADER | TILE_LIST);
-    let start = if starts { Start::Yes } else { Start::No };
+    let start = match obu_type(*first) {
+        _ if aggregation & Z != 0 => Start::No,
+        TILE_GROUP | REDUNDANT_FRAME_HEADER | TILE_LIST => Start::AfterEnd,
+        _ => Start::Yes,
+    };
     Ok(Fragment { start, last: marker, data: payload.clone() })
 }
 
@@ -345,6 +347,14 @@ mod tests {
     }
 
     #[test]
+    fn a_coded_video_sequence_begins_in_one_packet_only() {
+        let frame = b"\x0a\x05SEQXY\x0a\x01S\x32\x01a";
+        let expected: [&[u8]; 3] = [b"\x58\x08SEQ", b"\xe0\x02XY\x08", b"\xa0\x01S\x30a"];
+        assert_eq!(made(frame, 5), expected);
+        assert_eq!(made(b"\x32\x03abc\x0a\x01S", 5), [&b"\x10\x30abc"[..], b"\x10\x08S"]);
+    }
+
+    #[test]
     fn up_to_three_obus_are_counted_and_more_have_lengths() {
         let three = b"\x0a\x01S\x2a\x01M\x32\x01F";
         assert_eq!(made(three, 100), [&b"\x38\x02\x08S\x02\x28M\x30F"[..]]);
@@ -391,7 +401,7 @@ mod tests {
 
     #[test]
     fn every_legal_aggregation_header_is_read() {
-        use Start::{No, Yes};
+        use Start::{AfterEnd, No, Yes};
         let cases: [(&[u8], Start); 13] = [
             (b"\x10\x30", Yes),
             (b"\x18\x08S", Yes),
@@ -403,10 +413,10 @@ mod tests {
             (b"\x00\x02\x30a", Yes),
             (b"\x00\x82\x00\x30a", Yes),
             (b"\x80\x01a\x02\x30a", No),
-            // Reserved bits; an empty element; OBUs that cannot be a frame's first.
+            // Reserved bits; an empty element; an OBU that hardly is a frame's first.
             (b"\x17\x30a", Yes),
             (b"\x20\x00\x30a", Yes),
-            (b"\x10\x20a", No),
+            (b"\x10\x20a", AfterEnd),
         ];
         for (payload, start) in cases {
             let data = Bytes::from_static(payload);

@@ -198,6 +198,7 @@ fn picture_ids_count_frames_and_wrap() {
         for expected in [[0xFF, 0xFE], [0xFF, 0xFF], [0x80, 0x00], [0x80, 0x01]] {
             let payloads = payloader.payloads(&frame, FrameInfo::default(), 20).unwrap();
             assert_eq!(payloads.len(), 2);
+            assert!(payloader.picture_id <= 0x7FFF);
             assert!(payloads.iter().all(|payload| payload[at..at + 2] == expected));
             assert_eq!(payloader.payloads(&Bytes::new(), FrameInfo::default(), 20), Ok(vec![]));
         }
