@@ -33,12 +33,15 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod codec;
 mod config;
 mod egress;
 mod engine;
 mod http;
 mod ingest;
+mod key_frame;
 mod kind;
+mod layer_choice;
 mod name;
 mod offer;
 mod peer;
@@ -46,6 +49,8 @@ mod recording;
 mod refusal;
 mod registry;
 mod relay;
+mod rids;
+mod selection;
 mod stream;
 
 pub use config::{Error, RelayConfig};

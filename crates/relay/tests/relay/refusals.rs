@@ -21,7 +21,7 @@ async fn a_request_that_cannot_be_served_is_answered_with_status_and_reason() {
     let _publisher = Publisher::connect(at, "taken").await;
 
     let sending = offer.replace("a=recvonly", "a=sendonly");
-    let h264 = sending.replace("VP8/90000", "H264/90000");
+    let h265 = sending.replace("VP8/90000", "H265/90000");
     let cases = [
         ("/whep/nobody", offer.clone(), 404, "no live publisher"),
         ("/whip/taken", sending.clone(), 409, "already has a live publisher"),
@@ -29,7 +29,7 @@ async fn a_request_that_cannot_be_served_is_answered_with_status_and_reason() {
         ("/whip/new", String::new(), 400, "bad SDP"),
         ("/whip/new", offer.clone(), 400, "must send"),
         ("/whep/taken", sending.clone(), 400, "must receive"),
-        ("/whip/new", h264, 400, "does not offer VP8"),
+        ("/whip/new", h265, 400, "does not offer VP8 or VP9 or H264 or AV1"),
         ("/whip/a.b", sending.clone(), 400, "stream id"),
         ("/whip/new", "x".repeat(100_000), 413, "limit"),
     ];
