@@ -131,3 +131,18 @@ impl Interceptor for Intake {
         self.offered.remove(&stream.ssrc);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_of_what_was_not_offered_is_not_taken_and_said_once() {
+        let mut intake = Intake::default();
+        intake.bind_remote_stream(&StreamInfo { ssrc: 7, ..Default::default() });
+        assert!(intake.is_offered(7) && !intake.warned);
+        assert!(!intake.is_offered(8) && intake.warned);
+        intake.unbind_remote_stream(&StreamInfo { ssrc: 7, ..Default::default() });
+        assert!(!intake.is_offered(7));
+    }
+}
