@@ -106,10 +106,23 @@ async fn a_subscriber_sees_the_highest_layer_and_then_the_one_that_it_chooses() 
     viewer.assert_continuous();
     other.assert_continuous();
 
-    // A subscriber that lost packets needs a key frame of the layer that it has.
-    let before = publisher.plis(0);
-    viewer.subscriber.send_pli().await;
-    eventually("the request", async || publisher.plis(0) > before).await;
+    // Subscribers that lost packets need a key frame of the layer that they have, and the same one
+    // will do.
+    let before = [0, 1, 2].map(|layer| publisher.plis(layer));
+    for _ in 0..10 {
+        viewer.subscriber.send_pli().await;
+        other.subscriber.send_pli().await;
+    }
+    let start = Instant::now();
+    eventually("all requests reach the relay", async || {
+        relay.stats("camera").unwrap().plis_received == 20
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let asked = [0, 1, 2].map(|layer| publisher.plis(layer) - before[layer]);
+    let most = 2 + start.elapsed().as_millis() as u32 / 500;
+    assert!((1..=most).contains(&asked[0]), "{asked:?} in {:?}", start.elapsed());
+    assert_eq!(asked[1..], [0, 0], "nobody has those layers");
     publisher.client.pc.close().await.unwrap();
     relay.shutdown().await;
 }
