@@ -11,10 +11,12 @@ use crate::kind::Kind;
 use crate::peer::Peer;
 use crate::recording::Recorder;
 use crate::registry::Place;
-use crate::stream::Stream;
+use crate::stream::{Stream, Track};
 
-/// At most one PLI reaches the publisher in this time, however many subscribers ask.
+/// At most one PLI per layer reaches the publisher in this time, however many subscribers ask.
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
+/// SSRCs that a track may have had. webrtc-rs remembers each of them.
+const MAX_SOURCES: usize = 64;
 
 /// Runs a publisher until it goes or the stream is ended.
 pub(crate) async fn run(
@@ -51,23 +53,45 @@ pub(crate) async fn run(
 }
 
 async fn receive(
-    track: Arc<dyn TrackRemote>,
+    remote: Arc<dyn TrackRemote>,
     stream: Arc<Stream>,
     recorder: Option<Arc<Recorder>>,
 ) {
-    let Some(kind) = Kind::from_rtc(track.kind().await) else { return };
+    let Some(kind) = Kind::from_rtc(remote.kind().await) else { return };
+    let Some(track) = stream.track(kind) else { return };
+    let mut sources = vec![None; track.layers()];
+    let mut changes = 0;
+    // Dropped with this function.
     let mut requests = JoinSet::new();
-    while let Some(event) = track.poll().await {
+    while let Some(event) = remote.poll().await {
         match event {
             TrackRemoteEvent::OnRtpPacket(packet) => {
-                if kind == Kind::Video && requests.is_empty() {
-                    let ssrc = packet.header.ssrc;
-                    requests.spawn(ask_upstream(Arc::clone(&track), ssrc, Arc::clone(&stream)));
-                }
+                let ssrc = packet.header.ssrc;
+                let known = sources.iter().position(|source| *source == Some(ssrc));
+                let layer = match known {
+                    Some(layer) => layer,
+                    None => {
+                        let Some(layer) = layer_of(&*remote, track, ssrc).await else { continue };
+                        changes += 1;
+                        if changes > MAX_SOURCES {
+                            tracing::warn!("stream {} changes its SSRCs too often", stream.name);
+                            stream.ended.cancel();
+                            return;
+                        }
+                        if let Some(source) = sources.get_mut(layer)
+                            && source.replace(ssrc).is_none()
+                            && kind == Kind::Video
+                        {
+                            let (remote, stream) = (Arc::clone(&remote), Arc::clone(&stream));
+                            requests.spawn(ask_upstream(remote, layer, stream));
+                        }
+                        layer
+                    }
+                };
                 if let Some(recorder) = &recorder {
-                    recorder.record(&stream.name, kind, &packet);
+                    recorder.record(&stream.name, kind, layer, &packet);
                 }
-                stream.forward(kind, packet);
+                stream.forward(track, layer, packet);
             }
             TrackRemoteEvent::OnEnded | TrackRemoteEvent::OnError => break,
             _ => {}
@@ -76,13 +100,24 @@ async fn receive(
     tracing::debug!("{kind} of stream {} has ended", stream.name);
 }
 
+/// The layer that an SSRC belongs to, as the packets' header extensions told webrtc-rs. Not from
+/// its `OnOpen` events: one of those is lost when the track's queue is full.
+async fn layer_of(remote: &dyn TrackRemote, track: &Track, ssrc: u32) -> Option<usize> {
+    if track.rids.is_empty() {
+        return Some(0);
+    }
+    let rid = remote.rid(ssrc).await?;
+    track.rids.iter().position(|other| *other == rid)
+}
+
 /// Sends a waiting request at once if the last one is old enough, else as soon as it is. None is
 /// dropped: a subscriber may have connected after the key frame that the last one brought.
-async fn ask_upstream(track: Arc<dyn TrackRemote>, media_ssrc: u32, stream: Arc<Stream>) {
+async fn ask_upstream(remote: Arc<dyn TrackRemote>, layer: usize, stream: Arc<Stream>) {
+    let Some(video) = stream.track(Kind::Video) else { return };
     loop {
-        stream.key_frame_requested().await;
+        let media_ssrc = video.key_frame_requested(layer).await;
         let pli = PictureLossIndication { sender_ssrc: 0, media_ssrc };
-        if let Err(error) = track.write_rtcp(vec![Box::new(pli)]).await {
+        if let Err(error) = remote.write_rtcp(vec![Box::new(pli)]).await {
             tracing::debug!("PLI to the publisher of stream {}: {error}", stream.name);
             return;
         }

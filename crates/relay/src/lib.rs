@@ -11,12 +11,28 @@
 //! - A subscriber POSTs a receive-only offer to `/whep/{stream}` and gets the same RTP packets:
 //!   payload, sequence number, timestamp and marker are kept; SSRC and payload type are
 //!   rewritten; header extensions are removed.
-//! - Key-frame requests (PLI, FIR) of all subscribers are merged to one PLI per 500 ms. A
-//!   subscriber that becomes connected counts as one request.
+//! - Key-frame requests (PLI, FIR) of all subscribers are merged to one PLI per 500 ms and layer.
+//!   A subscriber that becomes connected counts as one request.
 //! - When the publisher goes, every subscriber's connection is closed.
 //!
-//! Codecs: VP8 and Opus, at most one track of each, no RTX, no simulcast, no trickle ICE
+//! Codecs: VP8, VP9, H.264, AV1 and Opus, at most one video and one audio track, each with the
+//! first of these codecs that its publisher offers. Generic NACK and PLI; no RTX, no trickle ICE
 //! (RFC 9725 calls that "full ICE gathering before answering").
+//!
+//! # Simulcast
+//!
+//! - A publisher may offer up to three rids for its video, `a=simulcast:send h;m;l`, from high to
+//!   low. The relay receives all these layers.
+//! - Each subscriber gets one layer at a time as one stream: sequence numbers and timestamps go on
+//!   when it changes, which happens only at a key frame. Where one starts is told from what
+//!   end-to-end encryption leaves in the clear; whatever else is in the payload, such as VP8's
+//!   picture ids, stays as it is.
+//! - That is the highest layer that is alive, unless the subscriber chooses another:
+//!   `POST /whep/{stream}/{session}/layer` with `{"encodingId":"m"}` (the extension
+//!   `urn:ietf:params:whep:ext:core:layer`; a `Link` header in the answer has the URL). `{}` or no
+//!   body leaves the choice to the relay again.
+//! - When the layer falls silent, the next lower one stands in until it has been back for three
+//!   seconds.
 //!
 //! # Example
 //!
@@ -33,12 +49,15 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod codec;
 mod config;
 mod egress;
 mod engine;
 mod http;
 mod ingest;
+mod key_frame;
 mod kind;
+mod layer_choice;
 mod name;
 mod offer;
 mod peer;
@@ -46,6 +65,8 @@ mod recording;
 mod refusal;
 mod registry;
 mod relay;
+mod rids;
+mod selection;
 mod stream;
 
 pub use config::{Error, RelayConfig};

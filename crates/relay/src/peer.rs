@@ -15,6 +15,7 @@ use webrtc::peer_connection::{
 };
 use webrtc::rtp_transceiver::RtpSender;
 
+use crate::codec::Codec;
 use crate::engine;
 use crate::refusal::Refusal;
 
@@ -37,11 +38,17 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) async fn new(media: IpAddr) -> Result<Self, Refusal> {
+    /// `codecs` and `simulcast` are those of [`engine::media`].
+    pub(crate) async fn new(
+        media: IpAddr,
+        codecs: &[Codec],
+        simulcast: bool,
+    ) -> Result<Self, Refusal> {
         let (state_tx, state) = watch::channel(State::New);
         let (gathered_tx, gathered) = watch::channel(false);
         let (tracks_tx, tracks) = mpsc::channel(4);
-        let (media_engine, interceptors) = engine::media().map_err(Refusal::internal)?;
+        let (media_engine, interceptors) =
+            engine::media(codecs, simulcast).map_err(Refusal::internal)?;
         let connection = PeerConnectionBuilder::new()
             .with_media_engine(media_engine)
             .with_interceptor_registry(interceptors)

@@ -15,6 +15,8 @@ use crate::name::StreamName;
 pub struct RecordedPacket {
     /// The track's kind.
     pub kind: Kind,
+    /// The simulcast layer that it belongs to, counted from the highest; 0 if there is only one.
+    pub layer: usize,
     /// RTP sequence number.
     pub sequence: u16,
     /// RTP timestamp.
@@ -70,10 +72,11 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn record(&self, name: &StreamName, kind: Kind, packet: &rtp::Packet) {
+    pub(crate) fn record(&self, name: &StreamName, kind: Kind, layer: usize, packet: &rtp::Packet) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let packet = RecordedPacket {
             kind,
+            layer,
             sequence: packet.header.sequence_number,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,
@@ -117,15 +120,15 @@ mod tests {
         let recorder = Recorder::new(2 * (100 + Recorder::OVERHEAD));
         recorder.start(&name);
         for sequence in 0..3 {
-            recorder.record(&name, Kind::Video, &packet(sequence, 100));
+            recorder.record(&name, Kind::Video, 0, &packet(sequence, 100));
         }
         // Nothing after a gap: what is kept is a prefix.
-        recorder.record(&name, Kind::Video, &packet(3, 0));
+        recorder.record(&name, Kind::Video, 0, &packet(3, 0));
         let full = recorder.recording(&name).ok_or("recording")?;
         assert_eq!((full.packets.len(), full.truncated), (2, true));
 
         recorder.start(&name);
-        recorder.record(&name, Kind::Audio, &packet(9, 100));
+        recorder.record(&name, Kind::Audio, 0, &packet(9, 100));
         let again = recorder.recording(&name).ok_or("recording")?;
         assert_eq!((again.packets.len(), again.truncated), (1, false));
         Ok(())

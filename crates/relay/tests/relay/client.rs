@@ -15,7 +15,7 @@ use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication
 use rtc::rtp;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
-    RtpCodecKind,
+    RTCRtpHeaderExtensionCapability, RtpCodecKind,
 };
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use rtc::sansio::Protocol;
@@ -46,12 +46,22 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn new() -> Self {
+        Self::with(&[codec(RtpCodecKind::Video)], &[]).await
+    }
+
+    /// A client that has these video codecs and header extensions, and Opus.
+    pub(crate) async fn with(video: &[RTCRtpCodecParameters], extensions: &[&str]) -> Self {
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
         let (gathered_tx, gathered) = watch::channel(false);
         let (tracks_tx, tracks) = mpsc::channel(4);
         let mut engine = MediaEngine::default();
-        for kind in [RtpCodecKind::Video, RtpCodecKind::Audio] {
-            engine.register_codec(codec(kind), kind).unwrap();
+        for codec in video {
+            engine.register_codec(codec.clone(), RtpCodecKind::Video).unwrap();
+        }
+        engine.register_codec(codec(RtpCodecKind::Audio), RtpCodecKind::Audio).unwrap();
+        for uri in extensions {
+            let extension = RTCRtpHeaderExtensionCapability { uri: (*uri).to_owned() };
+            engine.register_header_extension(extension, RtpCodecKind::Video, None).unwrap();
         }
         let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut engine))
             .with(Slot::from(14_000), Plis::default());
@@ -112,7 +122,8 @@ pub(crate) async fn delete(relay: SocketAddr, location: &str) -> reqwest::Status
     reqwest::Client::new().delete(url).send().await.unwrap().status()
 }
 
-async fn created(response: reqwest::Response) -> (String, String) {
+/// The session's URL and the answer.
+pub(crate) async fn created(response: reqwest::Response) -> (String, String) {
     assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
     assert_eq!(response.headers()["content-type"], "application/sdp");
     let location = response.headers()["location"].to_str().unwrap().to_owned();
@@ -205,17 +216,23 @@ impl OutTrack {
 pub(crate) struct Subscriber {
     pub(crate) client: Client,
     pub(crate) location: String,
+    /// The `Link` header of the answer.
+    pub(crate) link: Option<String>,
     pub(crate) packets: mpsc::UnboundedReceiver<(RtpCodecKind, rtp::Packet)>,
     video: watch::Receiver<Option<(Arc<dyn TrackRemote>, u32)>>,
 }
 
 impl Subscriber {
     pub(crate) async fn connect(relay: SocketAddr, stream: &str) -> Self {
-        let mut client = Client::new().await;
+        Self::connect_as(Client::new().await, relay, stream).await
+    }
+
+    pub(crate) async fn connect_as(mut client: Client, relay: SocketAddr, stream: &str) -> Self {
         receive_only(&client).await;
         let offer = client.offer().await;
-        let (location, answer) =
-            created(post(relay, &format!("/whep/{stream}"), offer).await).await;
+        let response = post(relay, &format!("/whep/{stream}"), offer).await;
+        let link = response.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        let (location, answer) = created(response).await;
         client.accept(answer).await;
         client.connected().await;
         let (packets_tx, packets) = mpsc::unbounded_channel();
@@ -237,7 +254,7 @@ impl Subscriber {
                 });
             }
         });
-        Self { client, location, packets, video }
+        Self { client, location, link, packets, video }
     }
 
     pub(crate) async fn next(&mut self) -> (RtpCodecKind, rtp::Packet) {
@@ -264,16 +281,24 @@ pub(crate) async fn receive_only(client: &Client) {
 }
 
 fn codec(kind: RtpCodecKind) -> RTCRtpCodecParameters {
-    let video = kind == RtpCodecKind::Video;
+    if kind == RtpCodecKind::Video {
+        return video_codec(MIME_TYPE_VP8, "", 96);
+    }
+    let mut opus = video_codec(MIME_TYPE_OPUS, "", 111);
+    (opus.rtp_codec.clock_rate, opus.rtp_codec.channels) = (48_000, 2);
+    opus
+}
+
+pub(crate) fn video_codec(mime: &str, fmtp: &str, payload_type: u8) -> RTCRtpCodecParameters {
     RTCRtpCodecParameters {
         rtp_codec: RTCRtpCodec {
-            mime_type: if video { MIME_TYPE_VP8 } else { MIME_TYPE_OPUS }.to_owned(),
-            clock_rate: if video { 90_000 } else { 48_000 },
-            channels: if video { 0 } else { 2 },
-            sdp_fmtp_line: String::new(),
+            mime_type: mime.to_owned(),
+            clock_rate: 90_000,
+            channels: 0,
+            sdp_fmtp_line: fmtp.to_owned(),
             rtcp_feedback: vec![],
         },
-        payload_type: if video { 96 } else { 111 },
+        payload_type,
     }
 }
 

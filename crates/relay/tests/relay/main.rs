@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod client;
+mod codecs;
 mod forwarding;
+mod layered;
 mod refusals;
+mod simulcast;
 mod teardown;
 
 use std::time::{Duration, Instant};
