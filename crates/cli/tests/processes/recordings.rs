@@ -6,7 +6,7 @@ use ogg::PacketReader;
 
 use crate::fixture::{Place, Process, media, new_room};
 
-/// Set to run the tests on a machine without ffmpeg.
+/// Set where ffmpeg must be there: tests that want it fail without it then.
 const MUST_HAVE_FFMPEG: &str = "OLMCAST_TEST_FFMPEG";
 
 /// The frames of an IVF file, each with its time.
@@ -133,4 +133,70 @@ fn a_recording_can_be_published_again() {
     let mut steps: Vec<_> = frames.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     steps.sort_unstable();
     assert_eq!(steps[steps.len() / 2], 90_000 / 20);
+}
+
+/// VP8 and Opus are what all other tests here play.
+#[test]
+fn every_codec_is_published_and_recorded() {
+    let cases = [
+        ("vp9", "ivf", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 25 -f ivf"),
+        ("av1", "ivf", "-c:v libsvtav1 -preset 12 -g 25 -f ivf"),
+        ("h264", "h264", "-c:v libx264 -preset ultrafast -g 25 -x264-params slices=2 -f h264"),
+    ];
+    let mut place = Place::new();
+    for (codec, extension, how) in cases {
+        let source = place.path(codec);
+        let pictures = "testsrc2=size=320x180:rate=25:duration=4";
+        let made = Command::new("ffmpeg")
+            .args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", pictures])
+            .args(["-pix_fmt", "yuv420p"])
+            .args(how.split_whitespace())
+            .arg(&source)
+            .output();
+        let made = match made {
+            Err(error) => {
+                let must = std::env::var_os(MUST_HAVE_FFMPEG).is_some();
+                assert!(!must, "this test needs ffmpeg ({error}): install it");
+                return println!("no ffmpeg: {codec} was not tried");
+            }
+            Ok(made) => made,
+        };
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        place.link = new_room(place.service_at());
+        let relay = format!("http://{}", place.relay_at());
+        let arguments = ["publish", "--room", &place.link, "--relay", &relay, "--video"];
+        let arguments = arguments.into_iter().chain([source.to_str().unwrap()]).collect::<Vec<_>>();
+        let mut publisher = Process::start("the publisher", &arguments);
+        publisher.says("media flows to the relay");
+        let mut subscriber =
+            place.start_subscriber(&format!("{codec} recorded"), &["--duration", "3s"]);
+        subscriber.ends_well();
+        publisher.hears("end");
+        publisher.ends_well();
+
+        let recorded = place.path(&format!("{codec} recorded")).join(format!("camera.{extension}"));
+        let Some(probed) = probe(&recorded) else { continue };
+        assert!(probed.contains(&format!("codec_name={codec}")), "{probed}");
+        let frames = number(&probed, "nb_read_frames");
+        assert!((25.0..=100.0).contains(&frames), "{codec}: {probed}");
+        // Every picture is one of the file's: it decodes to the same.
+        let pictures = decoded(&source);
+        let recorded = decoded(&recorded);
+        assert!(!recorded.is_empty() && recorded.is_subset(&pictures), "{codec}");
+    }
+}
+
+/// Hashes of the pictures of a file.
+fn decoded(path: &Path) -> HashSet<String> {
+    let decoded = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(path)
+        .args(["-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8(decoded.stderr).unwrap();
+    assert!(complaints.is_empty(), "{}: {complaints}", path.display());
+    let lines = String::from_utf8(decoded.stdout).unwrap();
+    let hash = |line: &str| line.rsplit(',').next().map(|hash| hash.trim().to_owned());
+    lines.lines().filter(|line| !line.starts_with('#')).filter_map(hash).collect()
 }
