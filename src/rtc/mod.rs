@@ -14,7 +14,8 @@
 //!   endpoint and say through [`Connection::state`] when the relay cannot be reached any more.
 //! - [`Assembler`] and [`Packetizer`] do no I/O and can be used alone.
 //!
-//! Codecs: VP8 and Opus, one encoding per track, no RTX.
+//! Codecs: VP8 and Opus, no RTX. A track has one encoding, or the layers of a simulcast
+//! ([`EncryptedSender::add_simulcast`]).
 
 mod assembler;
 mod connection;
@@ -23,6 +24,7 @@ mod intake;
 mod key_frame_requests;
 mod packetizer;
 mod receiver;
+mod route;
 mod sender;
 mod whip;
 
