@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod churn;
+mod janus;
 mod live;
 mod report;
 #[path = "../../../tests/core/simulator/mod.rs"]
@@ -24,6 +25,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Churn(churn::Arguments),
+    Janus(janus::Arguments),
     LiveChurn(live::churn::Arguments),
     LiveJoins(live::joins::Arguments),
     LiveRestart(live::restart::Arguments),
@@ -31,10 +33,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // DTLS warns of every extension that it does not know, ICE before there is a candidate.
+    let usual = || EnvFilter::new("warn,rtc_dtls=error,rtc_ice=error");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match arguments.command {
         Command::Churn(arguments) => churn::run(&arguments),
+        Command::Janus(arguments) => janus::run(&arguments),
         Command::LiveChurn(arguments) => live::churn::run(&arguments),
         Command::LiveJoins(arguments) => live::joins::run(&arguments),
         Command::LiveRestart(arguments) => live::restart::run(&arguments),

@@ -10,7 +10,7 @@ pub(crate) mod restart;
 
 mod camera;
 mod process;
-mod room;
+pub(crate) mod room;
 mod viewer;
 
 use std::{process::ExitCode, time::Duration};
@@ -56,7 +56,7 @@ impl FirstFrames {
 }
 
 /// Runs a command's future on all cores.
-fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(future);
     // What still runs has nothing more to say.

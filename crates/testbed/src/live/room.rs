@@ -13,14 +13,14 @@ use tokio::{task::JoinSet, time::Instant};
 const AT_ONCE: usize = 32;
 
 /// A key service, and a room at it.
-pub(super) struct Room {
-    pub(super) invite: Invite,
+pub(crate) struct Room {
+    pub(crate) invite: Invite,
     _server: Server,
 }
 
 impl Room {
     /// For this many devices.
-    pub(super) async fn open(devices: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn open(devices: usize) -> anyhow::Result<Self> {
         check_open_files(devices)?;
         let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
         let defaults = Limits::default();
@@ -33,7 +33,7 @@ impl Room {
     }
 
     /// Connects many devices.
-    pub(super) async fn connect(&self, count: usize) -> anyhow::Result<Vec<Client>> {
+    pub(crate) async fn connect(&self, count: usize) -> anyhow::Result<Vec<Client>> {
         let (mut connecting, mut clients) = (JoinSet::new(), Vec::with_capacity(count));
         let (start, mut told) = (Instant::now(), Instant::now());
         while clients.len() < count {
@@ -54,7 +54,7 @@ impl Room {
 }
 
 /// Connects one device.
-pub(super) async fn connect(invite: &Invite) -> anyhow::Result<Client> {
+pub(crate) async fn connect(invite: &Invite) -> anyhow::Result<Client> {
     Ok(Client::connect(invite, Identity::generate()).await?)
 }
 
