@@ -33,9 +33,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // DTLS warns of every extension that it does not know, ICE before there is a candidate.
-    let usual = || EnvFilter::new("warn,rtc_dtls=error,rtc_ice=error");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual());
+    // webrtc-rs warns of TLS extensions that it does not know, of its start before there is a
+    // candidate, and of each packet that comes twice, as resent ones do.
+    let usual = "warn,rtc_dtls=error,rtc_ice=error,rtc::peer_connection::handler=error";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match arguments.command {
         Command::Churn(arguments) => churn::run(&arguments),

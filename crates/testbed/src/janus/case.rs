@@ -72,9 +72,16 @@ impl Case {
         format!("{}{layers}-{}", spelled(self.codec), self.loss_pct)
     }
 
-    pub(super) async fn run(self, stage: &Stage, studio: &mut Studio) -> anyhow::Result<Report> {
-        let files = (0..self.layers).map(|layer| studio.file(self.codec, layer));
-        let files = files.collect::<anyhow::Result<Vec<_>>>()?;
+    /// What is sent: a file for each layer, from the highest on.
+    pub(super) fn files(self, studio: &mut Studio) -> anyhow::Result<Vec<Arc<MediaFile>>> {
+        (0..self.layers).map(|layer| studio.file(self.codec, layer)).collect()
+    }
+
+    pub(super) async fn run(
+        self,
+        stage: &Stage,
+        files: Vec<Arc<MediaFile>>,
+    ) -> anyhow::Result<Report> {
         let keys = Keys::exchange(stage, self).await?;
         let room = Room::create(stage, self.codec).await?;
         let published = room.publish(self, keys.encryptor, &files).await;

@@ -10,10 +10,11 @@ mod report;
 mod signalling;
 mod subscriber;
 
-use std::{net::IpAddr, process::ExitCode, time::Duration};
+use std::{net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use self::{
     case::{Case, Stage},
@@ -53,6 +54,9 @@ pub(crate) struct Arguments {
     /// Seconds of a case
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Cases at a time. Their results come as they end
+    #[arg(long, default_value_t = 1)]
+    at_once: usize,
     /// Three seconds a case, and fewer losses
     #[arg(long)]
     short: bool,
@@ -81,12 +85,12 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Two devices for each case, one after the other.
     let room = Room::open(2 * cases.len()).await?;
     let seconds = if arguments.short { 3.0 } else { arguments.seconds };
-    let stage = Stage {
+    let stage = Arc::new(Stage {
         janus: arguments.janus.clone(),
         address: arguments.address,
         invite: room.invite.clone(),
         duration: Duration::try_from_secs_f64(seconds)?,
-    };
+    });
     let mut studio = Studio::open()?;
     let code = case::refusal(&stage).await?;
     if arguments.json {
@@ -96,18 +100,30 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Report::print_head();
     }
     let mut kept = true;
-    for case in cases {
-        match case.run(&stage, &mut studio).await {
+    let (mut running, mut waiting) = (JoinSet::new(), cases.into_iter());
+    loop {
+        while running.len() < arguments.at_once.max(1)
+            && let Some(case) = waiting.next()
+        {
+            let (stage, files) = (Arc::clone(&stage), case.files(&mut studio));
+            running.spawn(async move {
+                let report = async { case.run(&stage, files?).await };
+                (case.name(), report.await)
+            });
+        }
+        let Some(done) = running.join_next().await else { break };
+        let (name, report) = done?;
+        match report {
             Ok(report) => {
                 report.print(arguments.json)?;
                 kept &= report.broken().is_empty();
                 for broken in report.broken() {
-                    eprintln!("{}: not kept: {broken}", case.name());
+                    eprintln!("{name}: not kept: {broken}");
                 }
             }
             Err(error) => {
                 kept = false;
-                eprintln!("{}: failed: {error:#}", case.name());
+                eprintln!("{name}: failed: {error:#}");
             }
         }
     }
