@@ -28,6 +28,10 @@ const RIDS: [&str; 3] = ["h", "m", "l"];
 const WARM_UP: Duration = Duration::from_millis(1_500);
 /// For what is still on its way when the publisher stops, and is asked for again.
 const DRAIN: Duration = Duration::from_millis(800);
+/// For a layer, beyond the time in which it is watched: far less than from one key frame to the
+/// next, so that it only comes if its publisher was asked for one; with loss that takes some tries.
+const SWITCH: Duration = Duration::from_millis(400);
+const LOSSY_SWITCH: Duration = Duration::from_secs(8);
 /// For a key.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The plugin's "this room wants end-to-end encryption".
@@ -105,12 +109,12 @@ impl Case {
         let broken_for = viewer.seen().broken_for();
         let seen = viewer.end().await?;
         publisher.end().await.context("the publisher")?;
-        for (peer, videoroom) in [(peer, way_up.videoroom), (way_down.peer, way_down.videoroom)] {
-            peer.close().await;
+        drop((peer, way_down.peer));
+        for videoroom in [way_up.videoroom, way_down.videoroom, room.videoroom] {
             videoroom.end().await?;
         }
-        room.videoroom.end().await?;
-        drop((keys.publication, keys.subscription));
+        keys.subscription.leave().await?;
+        keys.publication.end().await?;
         Ok(Report::new(self, Outcome { sent, dropped, seen, broken_for, switches_failed }))
     }
 
@@ -136,7 +140,8 @@ impl Case {
             way_down.videoroom.ask(switch, None).await?;
             sleep(each).await;
             let wanted = self.layers - 1 - substream;
-            failed += u64::from(viewer.seen().layer != Some(wanted));
+            let patience = if self.loss_pct == 0 { SWITCH } else { LOSSY_SWITCH };
+            failed += u64::from(timeout(patience, viewer.sees(wanted)).await.is_err());
         }
         Ok(failed)
     }
@@ -292,7 +297,7 @@ pub(super) async fn refusal(stage: &Stage) -> anyhow::Result<u64> {
         Ok(_) => bail!("Janus takes a publisher who does not say that it encrypts"),
         Err(error) => error.downcast::<Refused>()?,
     };
-    peer.close().await;
+    drop(peer);
     videoroom.end().await?;
     room.videoroom.end().await?;
     ensure!(refused.code == E2EE_REQUIRED, "{refused}");

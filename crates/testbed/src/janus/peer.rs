@@ -89,11 +89,14 @@ impl Peer {
         ensure!(state == RTCPeerConnectionState::Connected, "no connection to Janus: {state}");
         Ok(())
     }
+}
 
+impl Drop for Peer {
     /// webrtc-rs goes on until it is told to stop.
-    pub(super) async fn close(&self) {
-        if let Err(error) = self.connection.close().await {
-            tracing::debug!("closing a connection: {error}");
+    fn drop(&mut self) {
+        let connection = Arc::clone(&self.connection);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { connection.close().await });
         }
     }
 }

@@ -78,7 +78,8 @@ async fn play(
     let mut pace = interval(frame_interval);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut timestamp = rand::random::<u32>();
-    while !*stopped.borrow_and_update() {
+    // A case that failed drops its publisher.
+    while stopped.has_changed().is_ok() && !*stopped.borrow() {
         pace.tick().await;
         for layer in &mut layers {
             if layer.key_frame_asked.swap(false, Ordering::Relaxed) {

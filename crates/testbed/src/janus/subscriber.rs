@@ -11,7 +11,7 @@ use tokio::{
 };
 use webrtc::media_stream::track_remote::TrackRemote;
 
-use super::media::MediaFile;
+use super::{media::MediaFile, report::OF_EACH_LAYER};
 
 /// What a subscriber saw.
 #[derive(Clone, Default)]
@@ -51,6 +51,19 @@ impl Subscriber {
 
     pub(super) fn seen(&self) -> Seen {
         self.seen.borrow().clone()
+    }
+
+    /// Returns when the last frame was of this layer, and enough of them have come.
+    pub(super) async fn sees(&self, layer: usize) {
+        let mut seen = self.seen.clone();
+        let sees = |seen: &Seen| {
+            let count = seen.by_layer.get(layer).copied().unwrap_or_default();
+            seen.layer == Some(layer) && count >= OF_EACH_LAYER
+        };
+        if seen.wait_for(sees).await.is_err() {
+            // It has ended, and will not see it any more.
+            std::future::pending().await
+        }
     }
 
     pub(super) async fn end(self) -> anyhow::Result<Seen> {
