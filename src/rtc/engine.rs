@@ -8,7 +8,10 @@ use rtc::{
     peer_connection::configuration::media_engine::{
         MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_VP8, MIME_TYPE_VP9,
     },
-    rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
+    rtp_transceiver::rtp_sender::{
+        RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
+    },
+    sdp::extmap::{SDES_MID_URI, SDES_RTP_STREAM_ID_URI},
 };
 use webrtc::{
     error::Error,
@@ -25,6 +28,11 @@ use crate::primitives::Codec;
 const CODECS: [(Codec, u8); 5] =
     [(Codec::Vp8, 96), (Codec::Vp9, 98), (Codec::H264, 102), (Codec::Av1, 45), (Codec::Opus, 111)];
 
+/// Header extensions that name a packet's track and layer. What a simulcast sends is told apart by
+/// nothing else: its SSRCs are not in the SDP.
+pub(super) const MID_EXTENSION: &str = SDES_MID_URI;
+pub(super) const RID_EXTENSION: &str = SDES_RTP_STREAM_ID_URI;
+
 /// Silence after which a connection counts as interrupted, and the further silence after which
 /// it has failed. A killed relay is noticed within their sum.
 const DISCONNECTED: Duration = Duration::from_secs(2);
@@ -33,8 +41,8 @@ const FAILED: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 /// Codecs and interceptors: VP8 and Opus without RTX (webrtc-rs keeps asking again for what RTX
-/// has already brought), NACK, RTCP reports, and delivery of key-frame requests to
-/// [`EncryptedSender`](super::EncryptedSender).
+/// has already brought), NACK, RTCP reports, delivery of key-frame requests to
+/// [`EncryptedSender`](super::EncryptedSender), and the header extensions of simulcast.
 ///
 /// # Errors
 /// Those of webrtc-rs; none is known for these codecs.
@@ -43,6 +51,10 @@ pub fn media_engine() -> Result<(MediaEngine, Registry), Error> {
     for (codec, payload_type) in CODECS {
         let rtp_codec = rtp_codec(codec);
         engine.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type }, kind(codec))?;
+    }
+    for uri in [MID_EXTENSION, RID_EXTENSION] {
+        let extension = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
+        engine.register_header_extension(extension, RtpCodecKind::Video, None)?;
     }
     let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut engine))
         // Nearest to the application: every other interceptor has seen all RTCP by then.

@@ -15,8 +15,8 @@
 //! - [`Assembler`] and [`Packetizer`] do no I/O and can be used alone.
 //!
 //! Codecs: VP8 (RFC 7741), VP9 without spatial layers (RFC 9628), H.264 (RFC 6184, packetization
-//! mode 1), AV1 (the payload format of the Alliance for Open Media) and Opus (RFC 7587), one
-//! encoding per track, no RTX.
+//! mode 1), AV1 (the payload format of the Alliance for Open Media) and Opus (RFC 7587), no RTX. A
+//! track has one encoding, or the layers of a simulcast ([`EncryptedSender::add_simulcast`]).
 
 mod assembler;
 mod connection;
@@ -26,6 +26,7 @@ mod key_frame_requests;
 mod packetizer;
 mod payload;
 mod receiver;
+mod route;
 mod sender;
 mod whip;
 

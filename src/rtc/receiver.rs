@@ -102,7 +102,8 @@ impl Receive {
     async fn run(self, track: &dyn TrackRemote) {
         let Self { decryptor, frames, shared } = self;
         let mut intake = Intake::new(decryptor, Instant::now());
-        // Of a track's SSRCs only the first is media here: there is neither simulcast nor RTX.
+        // Of a track's SSRCs only the first is media here. There is no RTX, and an SFU passes the
+        // layers of a simulcast on as one SSRC with one sequence, whichever it chooses.
         let mut ssrc = None;
         loop {
             let due = intake.poll_timeout();

@@ -3,23 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rtc::{
-    media_stream::MediaStreamTrack,
-    peer_connection::transport::RTCDtlsTransportState,
-    rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters},
-};
 use tokio::{sync::Notify, task::JoinHandle};
 use webrtc::{
     error::Error,
     media_stream::track_local::{TrackLocal, TrackLocalEvent, static_rtp::TrackLocalStaticRTP},
     peer_connection::PeerConnection,
-    rtp_transceiver::RtpSender,
 };
 
 use super::{
-    engine,
     key_frame_requests::asks_for_key_frame,
-    packetizer::{FrameInfo, PacketizeError, Packetizer},
+    packetizer::{FrameInfo, PacketizeError},
+    route::{Outgoing, Route},
 };
 use crate::{clock, media::FrameEncryptor, primitives::Codec, sframe::EncryptError};
 
@@ -36,6 +30,18 @@ pub enum SendError {
     /// webrtc-rs would drop every packet of this track without a word.
     #[error("the track's SSRC was lost in negotiation; add the track to a new connection")]
     SsrcLost,
+    /// Layers of this codec are not told apart: Janus answers that it takes them, and then passes
+    /// all of them on as one mixed stream.
+    #[error("simulcast is for VP8 and H.264, not for {0}; add it as a single encoding")]
+    NoSimulcast(Codec),
+    /// Layers without names that can be told apart.
+    #[error(
+        "simulcast needs two or three different rids of ASCII letters and digits, each at most 16 long"
+    )]
+    Rids,
+    /// The other side did not accept the header extensions that tell the layers apart.
+    #[error("the other side does not accept simulcast; add the track as a single encoding")]
+    SimulcastRefused,
     /// The frame was not encrypted, and so it was not sent either.
     #[error("the frame was not encrypted: {0}")]
     Encrypt(#[from] EncryptError),
@@ -53,28 +59,15 @@ pub enum SendError {
 /// Encrypts and sends the frames of one track.
 ///
 /// There is no path on which a frame leaves unencrypted. A task listens for key-frame requests
-/// and ends with this value.
+/// and ends with this value; the layers of a simulcast share one.
 #[derive(Debug)]
 pub struct EncryptedSender {
     encryptor: FrameEncryptor,
     route: Route,
-    packetizer: Option<Packetizer>,
+    outgoing: Option<Outgoing>,
     wire: Vec<u8>,
     key_frames: KeyFrameRequests,
-    feedback: JoinHandle<()>,
-}
-
-/// The track as webrtc-rs knows it.
-struct Route {
-    track: Arc<TrackLocalStaticRTP>,
-    sender: Arc<dyn RtpSender>,
-    ssrc: u32,
-}
-
-impl std::fmt::Debug for Route {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Route").field("ssrc", &self.ssrc).finish_non_exhaustive()
-    }
+    _feedback: Arc<Feedback>,
 }
 
 impl EncryptedSender {
@@ -88,33 +81,55 @@ impl EncryptedSender {
         id: &str,
         encryptor: FrameEncryptor,
     ) -> Result<Self, SendError> {
-        let ssrc = getrandom::u32()?;
-        let encoding = RTCRtpEncodingParameters {
-            rtp_coding_parameters: RTCRtpCodingParameters {
-                ssrc: Some(ssrc),
-                ..Default::default()
-            },
-            codec: engine::rtp_codec(encryptor.codec()),
-            ..Default::default()
+        let route = Route::add(connection, id, encryptor.codec()).await?;
+        let key_frames = KeyFrameRequests::default();
+        let feedback = Feedback::listen(&route, vec![(route.ssrc, key_frames.clone())]);
+        Ok(Self::new(encryptor, route, key_frames, Arc::new(feedback)))
+    }
+
+    /// Adds a track that is sent in several sizes at once, of which the SFU passes on the one that
+    /// suits a subscriber: one sender for each rid, in their order, which is from the highest
+    /// layer to the lowest (`["h", "m", "l"]`; Janus reads it so). Two or three rids.
+    ///
+    /// All layers are encrypted with one key and one counter, so a subscriber goes on decrypting
+    /// when the SFU switches. Each layer is asked for key frames by itself. Where the SFU changes
+    /// from one layer to the other it makes one sequence of both: send the frames of one picture
+    /// with the same RTP timestamp in all layers.
+    ///
+    /// # Errors
+    /// [`SendError::NoSimulcast`] and [`SendError::Rids`], [`SendError::WebRtc`] or
+    /// [`SendError::Random`].
+    pub async fn add_simulcast(
+        connection: &dyn PeerConnection,
+        id: &str,
+        encryptor: FrameEncryptor,
+        rids: &[&str],
+    ) -> Result<Vec<Self>, SendError> {
+        let routes = Route::add_layers(connection, id, encryptor.codec(), rids).await?;
+        let requests = || KeyFrameRequests::default();
+        let layers: Vec<_> = routes.into_iter().map(|route| (route, requests())).collect();
+        let Some((first, _)) = layers.first() else { return Err(SendError::Rids) };
+        let requests = layers.iter().map(|(route, requests)| (route.ssrc, requests.clone()));
+        let feedback = Arc::new(Feedback::listen(first, requests.collect()));
+        let sender = |(route, requests)| {
+            Self::new(encryptor.clone(), route, requests, Arc::clone(&feedback))
         };
-        let track = Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new(
-            "olmcast".to_owned(),
-            id.to_owned(),
-            id.to_owned(),
-            engine::kind(encryptor.codec()),
-            vec![encoding],
-        )));
-        let sender = connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?;
-        let key_frames = KeyFrameRequests(Arc::new(Notify::new()));
-        let feedback = tokio::spawn(listen(Arc::clone(&track), ssrc, key_frames.clone()));
-        Ok(Self {
-            encryptor,
-            route: Route { track, sender, ssrc },
-            packetizer: None,
-            wire: Vec::new(),
-            key_frames,
-            feedback,
-        })
+        Ok(layers.into_iter().map(sender).collect())
+    }
+
+    fn new(
+        encryptor: FrameEncryptor,
+        route: Route,
+        key_frames: KeyFrameRequests,
+        feedback: Arc<Feedback>,
+    ) -> Self {
+        let (outgoing, wire) = (None, Vec::new());
+        Self { encryptor, route, outgoing, wire, key_frames, _feedback: feedback }
+    }
+
+    /// The layer's name, if this is one of a simulcast.
+    pub fn rid(&self) -> Option<&str> {
+        self.route.rid()
     }
 
     /// Encrypts a frame as it left the encoder and sends it. `rtp_timestamp` counts in the
@@ -123,15 +138,15 @@ impl EncryptedSender {
     /// # Errors
     /// [`SendError::NotConnected`] until the connection is up, [`SendError::Encrypt`] while the
     /// stream has no key or is paused (drop the frame; after a video frame was dropped, make the
-    /// next one a key frame), [`SendError::CodecRefused`] and [`SendError::SsrcLost`] if the
-    /// track can never be sent, [`SendError::Packetize`] if the frame is not of the track's codec,
-    /// [`SendError::WebRtc`] when the connection is closed.
+    /// next one a key frame), [`SendError::CodecRefused`], [`SendError::SimulcastRefused`] and
+    /// [`SendError::SsrcLost`] if the track can never be sent, [`SendError::Packetize`] if the frame
+    /// is not of the track's codec, [`SendError::WebRtc`] when the connection is closed.
     pub async fn send(&mut self, frame: &[u8], rtp_timestamp: u32) -> Result<(), SendError> {
         if frame.is_empty() {
             return Ok(());
         }
-        let packetizer = match &mut self.packetizer {
-            Some(packetizer) => packetizer,
+        let outgoing = match &mut self.outgoing {
+            Some(outgoing) => outgoing,
             none => none.insert(self.route.resolve(self.encryptor.codec()).await?),
         };
         if self.encryptor.is_overdue(clock::now()) {
@@ -143,7 +158,10 @@ impl EncryptedSender {
         encrypted?;
         let wire = Bytes::from(std::mem::take(&mut self.wire));
         let info = FrameInfo::of(self.encryptor.codec(), frame);
-        for packet in packetizer.packetize(&wire, info, rtp_timestamp)? {
+        for mut packet in outgoing.packetizer.packetize(&wire, info, rtp_timestamp)? {
+            for (id, value) in &outgoing.extensions {
+                packet.header.set_extension(*id, value.clone())?;
+            }
             self.route.track.write_rtp(packet).await?;
         }
         // Gets the buffer back; a codec whose packets share it makes this a copy.
@@ -164,41 +182,8 @@ impl EncryptedSender {
     }
 }
 
-impl Drop for EncryptedSender {
-    fn drop(&mut self) {
-        self.feedback.abort();
-    }
-}
-
-impl Route {
-    /// Reads what was negotiated. webrtc-rs rejects packets of another payload type or SSRC in
-    /// its driver, where only a log line says so, and drops what comes before DTLS is up.
-    async fn resolve(&self, codec: Codec) -> Result<Packetizer, SendError> {
-        let transport = self.sender.transport().await?.ok_or(SendError::NotConnected)?;
-        if transport.state().await? != RTCDtlsTransportState::Connected {
-            return Err(SendError::NotConnected);
-        }
-        let parameters = self.sender.get_parameters().await?;
-        let mime_type = engine::rtp_codec(codec).mime_type;
-        let negotiated = parameters
-            .rtp_parameters
-            .codecs
-            .iter()
-            .find(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(&mime_type))
-            .ok_or(SendError::CodecRefused(codec))?;
-        let encodings = &parameters.encodings;
-        if !encodings.iter().any(|e| e.rtp_coding_parameters.ssrc == Some(self.ssrc)) {
-            return Err(SendError::SsrcLost);
-        }
-        let mut sequence = [0; 2];
-        getrandom::fill(&mut sequence)?;
-        let sequence = u16::from_be_bytes(sequence);
-        Ok(Packetizer::new(codec, negotiated.payload_type, self.ssrc, sequence))
-    }
-}
-
-/// Key-frame requests for one track.
-#[derive(Debug, Clone)]
+/// Key-frame requests for one track, or for one layer of it.
+#[derive(Debug, Clone, Default)]
 pub struct KeyFrameRequests(Arc<Notify>);
 
 impl KeyFrameRequests {
@@ -208,11 +193,30 @@ impl KeyFrameRequests {
     }
 }
 
-async fn listen(track: Arc<TrackLocalStaticRTP>, ssrc: u32, key_frames: KeyFrameRequests) {
+/// The task that listens for the key-frame requests of a track.
+#[derive(Debug)]
+struct Feedback(JoinHandle<()>);
+
+impl Feedback {
+    /// With the layers' SSRCs.
+    fn listen(route: &Route, layers: Vec<(u32, KeyFrameRequests)>) -> Self {
+        Self(tokio::spawn(listen(Arc::clone(&route.track), layers)))
+    }
+}
+
+impl Drop for Feedback {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn listen(track: Arc<TrackLocalStaticRTP>, layers: Vec<(u32, KeyFrameRequests)>) {
     while let Some(TrackLocalEvent::OnRtcpPacket(packets)) = track.poll().await {
         // Routed here by the first packet's SSRC: the others may mean another track.
-        if packets.iter().any(|packet| asks_for_key_frame(packet.as_ref(), ssrc)) {
-            key_frames.0.notify_one();
+        for (ssrc, key_frames) in &layers {
+            if packets.iter().any(|packet| asks_for_key_frame(packet.as_ref(), *ssrc)) {
+                key_frames.0.notify_one();
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod ends;
 mod lossy;
 mod media;
 mod refusals;
+mod simulcast;
 
 use std::time::{Duration, Instant};
 

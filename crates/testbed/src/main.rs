@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod churn;
+mod janus;
 mod live;
 mod report;
 #[path = "../../../tests/core/simulator/mod.rs"]
@@ -25,6 +26,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Churn(churn::Arguments),
+    Janus(janus::Arguments),
     LiveChurn(live::churn::Arguments),
     LiveJoins(live::joins::Arguments),
     LiveRestart(live::restart::Arguments),
@@ -33,10 +35,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // webrtc-rs warns of TLS extensions that it does not know, of its start before there is a
+    // candidate, and of each packet that comes twice, as resent ones do.
+    let usual = "warn,rtc_dtls=error,rtc_ice=error,rtc::peer_connection::handler=error";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match arguments.command {
         Command::Churn(arguments) => churn::run(&arguments),
+        Command::Janus(arguments) => janus::run(&arguments),
         Command::LiveChurn(arguments) => live::churn::run(&arguments),
         Command::LiveJoins(arguments) => live::joins::run(&arguments),
         Command::LiveRestart(arguments) => live::restart::run(&arguments),

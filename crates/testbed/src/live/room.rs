@@ -33,7 +33,7 @@ impl Room {
     }
 
     /// Connects many devices.
-    pub(super) async fn connect(&self, count: usize) -> anyhow::Result<Vec<Client>> {
+    pub(crate) async fn connect(&self, count: usize) -> anyhow::Result<Vec<Client>> {
         let (mut connecting, mut clients) = (JoinSet::new(), Vec::with_capacity(count));
         let (start, mut told) = (Instant::now(), Instant::now());
         while clients.len() < count {
