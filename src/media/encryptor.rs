@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     primitives::{Codec, Position, Secret, Timestamp},
-    sframe::{BaseKey, CipherSuite, EncryptError, MAX_OVERHEAD, SealKey},
+    sframe::{BaseKey, CipherSuite, EncryptError, KeyId, MAX_OVERHEAD, SealKey},
 };
 
 /// Where an endpoint puts a track's send keys.
@@ -135,6 +135,12 @@ impl FrameEncryptor {
     pub fn encrypt(&mut self, frame: &[u8]) -> Result<Vec<u8>, EncryptError> {
         let mut out = Vec::with_capacity(frame.len() + MAX_OVERHEAD);
         self.encrypt_to(frame, &mut out).map(|()| out)
+    }
+
+    /// The KID of the last frame's key; `None` before the first frame and after a
+    /// [`release`](Self::release).
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.seen.key.as_ref().ok().map(|key| key.key_id())
     }
 
     /// Lets go of the key until the next frame. Call it when there is nothing to encrypt for a

@@ -15,7 +15,12 @@ use super::{
     packetizer::{FrameInfo, PacketizeError},
     route::{Outgoing, Route},
 };
-use crate::{clock, media::FrameEncryptor, primitives::Codec, sframe::EncryptError};
+use crate::{
+    clock,
+    media::FrameEncryptor,
+    primitives::Codec,
+    sframe::{EncryptError, KeyId},
+};
 
 /// Why a frame was not sent, or a track not added.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,8 @@ pub struct EncryptedSender {
     route: Route,
     outgoing: Option<Outgoing>,
     wire: Vec<u8>,
+    /// That of the last frame.
+    key_id: Option<KeyId>,
     key_frames: KeyFrameRequests,
     _feedback: Arc<Feedback>,
 }
@@ -123,8 +130,8 @@ impl EncryptedSender {
         key_frames: KeyFrameRequests,
         feedback: Arc<Feedback>,
     ) -> Self {
-        let (outgoing, wire) = (None, Vec::new());
-        Self { encryptor, route, outgoing, wire, key_frames, _feedback: feedback }
+        let (outgoing, wire, key_id) = (None, Vec::new(), None);
+        Self { encryptor, route, outgoing, wire, key_id, key_frames, _feedback: feedback }
     }
 
     /// The layer's name, if this is one of a simulcast.
@@ -153,11 +160,19 @@ impl EncryptedSender {
             return Err(EncryptError::Paused.into());
         }
         let encrypted = self.encryptor.encrypt_into(frame, &mut self.wire);
+        let key_id = self.encryptor.key_id();
         // Nobody knows when the next frame comes, and beside sending one this costs nothing.
         self.encryptor.release();
         encrypted?;
         let wire = Bytes::from(std::mem::take(&mut self.wire));
         let info = FrameInfo::of(self.encryptor.codec(), frame);
+        if self.key_id != key_id {
+            self.key_id = key_id;
+            // Perhaps somebody joined with this key, or could not follow the change of keys.
+            if !info.key_frame {
+                self.key_frames.0.notify_one();
+            }
+        }
         for mut packet in outgoing.packetizer.packetize(&wire, info, rtp_timestamp)? {
             for (id, value) in &outgoing.extensions {
                 packet.header.set_extension(*id, value.clone())?;
@@ -169,8 +184,9 @@ impl EncryptedSender {
         Ok(())
     }
 
-    /// Resolves when the other side asks for a key frame, at once if it has asked since the last
-    /// call. Requests between two calls are one. Cancel-safe. Audio is never asked for one.
+    /// Resolves when a key frame is wanted, at once if one was since the last call: the other side
+    /// asks for one, or a frame that was none was the first under a new key, so that whoever joined
+    /// with that key has nothing to begin with. Requests between two calls are one. Cancel-safe. Audio is never asked for one.
     pub async fn key_frame_requested(&self) {
         self.key_frames.next().await;
     }

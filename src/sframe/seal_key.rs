@@ -33,6 +33,11 @@ impl SealKey {
         }
     }
 
+    /// Its KID.
+    pub fn key_id(&self) -> KeyId {
+        self.context.key_id
+    }
+
     /// Replaces what `out` holds from byte `at` on, or from its end if that is earlier, by
     /// `header ‖ ciphertext ‖ tag` of `plain`; what is before stays. `metadata` is authenticated
     /// only.

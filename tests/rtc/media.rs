@@ -6,11 +6,13 @@ use std::{
 };
 
 use olmcast::{
+    device::Identity,
+    endpoint::{Endpoint, Publish},
     media::{FrameDecryptor, clear_length},
-    primitives::{Codec, Timestamp},
+    primitives::{Codec, RoomId, RoomKeys, Timestamp},
     rtc::{
         Assembler, EncryptedReceiver, EncryptedSender, MediaPacket, ReceivedFrame, SendError,
-        connect_subscriber,
+        connect_publisher, connect_subscriber,
     },
     sframe::{CipherSuite, EncryptError},
 };
@@ -271,4 +273,34 @@ async fn on_a_bad_network_lost_packets_come_again_and_no_frame_is_altered() {
     assert!(missing <= 10, "{missing} of 201 frames are missing");
     assert!(missing == 0 || after_loss > 0, "{missing} frames are missing, and nothing says so");
     assert!(network.dropped() >= 10, "only {} packets were dropped", network.dropped());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_frame_is_wanted_after_a_change_of_keys() {
+    let relay = relay().await;
+    let room = RoomKeys::without_invite(RoomId::from_name("!room"));
+    let mut endpoint = Endpoint::new(Identity::generate()).unwrap();
+    endpoint.enter(room.clone());
+    let now = Timestamp::from(SystemTime::now());
+    let stream = endpoint.publish(room.room(), Publish::new("v").track(Codec::Vp8), now).unwrap();
+    let encryptor = endpoint.encryptor(stream, endpoint.tracks(stream)[0].id).unwrap();
+    let url = format!("http://{}/whip/keys", relay.local_addr());
+    let (_connection, mut senders) = connect_publisher(&url, [encryptor]).await.unwrap();
+    let sender = &mut senders[0];
+    let mut timestamp = 0;
+    // Whether one is wanted after a frame like this.
+    let mut wants = async |sender: &mut EncryptedSender, first: u8| {
+        timestamp += 3_000;
+        sender.send(&[first; 100], timestamp).await.unwrap();
+        let wanted = sender.key_frame_requested();
+        tokio::time::timeout(Duration::from_millis(100), wanted).await.is_ok()
+    };
+    let (key_frame, delta) = (0x10, 0x31);
+    wants(sender, key_frame).await;
+    assert!(!wants(sender, delta).await);
+    endpoint.handle_timeout(now + Duration::from_secs(61));
+    assert!(wants(sender, delta).await, "the first frame of a step is no key frame");
+    assert!(!wants(sender, delta).await);
+    endpoint.handle_timeout(now + Duration::from_secs(122));
+    assert!(!wants(sender, key_frame).await, "it is one");
 }

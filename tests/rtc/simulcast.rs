@@ -1,16 +1,22 @@
 //! A track in several layers, before and behind an SFU. That a real one relays them is shown by
 //! `scripts/testbed-janus`.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use olmcast::{
     media::FrameEncryptor,
     primitives::{Codec, Timestamp},
-    rtc::{EncryptedSender, SendError, media_engine, setting_engine},
+    rtc::{EncryptedSender, SendError, connect_subscriber, media_engine, setting_engine},
 };
-use webrtc::peer_connection::{PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler};
+use tokio::time::timeout;
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCSessionDescription,
+};
 
-use crate::{decryptor, encryptor};
+use crate::{PATIENCE, decryptor, encryptor, relay};
 
 struct Ignore;
 impl PeerConnectionEventHandler for Ignore {}
@@ -90,4 +96,73 @@ fn whichever_layer_the_sfu_chooses_its_frames_open() {
             assert_eq!(opened, plain(layer));
         }
     }
+}
+
+/// A frame of a layer, a key frame if asked for.
+fn frame(layer: u8, number: u32, is_key_frame: bool) -> Vec<u8> {
+    let mut frame = vec![if is_key_frame { 0x10 } else { 0x31 }, 2, 0, 0x9D, 1, 0x2A, 64, 0, 36, 0];
+    frame.push(layer);
+    frame.extend(number.to_be_bytes());
+    frame.resize(200 * (4 - usize::from(layer)), layer);
+    frame
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_goes_on_when_the_relay_changes_layers() {
+    let relay = relay().await;
+    let connection = connection().await;
+    let rids = ["h", "m", "l"];
+    let mut layers = EncryptedSender::add_simulcast(&connection, "v", encryptor(Codec::Vp8), &rids)
+        .await
+        .unwrap();
+    let offer = connection.create_offer(None).await.unwrap();
+    connection.set_local_description(offer).await.unwrap();
+    // Host candidates of one socket are there at once, or nearly.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let offer = connection.local_description().await.unwrap().sdp;
+    let url = format!("http://{}/whip/layers", relay.local_addr());
+    let request = reqwest::Client::new().post(url).header("content-type", "application/sdp");
+    let answer = request.body(offer).send().await.unwrap();
+    assert_eq!(answer.status(), 201, "{answer:?}");
+    let answer = RTCSessionDescription::answer(answer.text().await.unwrap()).unwrap();
+    connection.set_remote_description(answer).await.unwrap();
+
+    // All layers for a while, then only those below the highest.
+    let sending = tokio::spawn(async move {
+        let start = Instant::now();
+        for number in 0.. {
+            let is_first_gone = start.elapsed() > Duration::from_secs(4);
+            for (index, layer) in layers.iter_mut().enumerate() {
+                let asked = timeout(Duration::ZERO, layer.key_frame_requested()).await.is_ok();
+                if index == 0 && is_first_gone {
+                    continue;
+                }
+                let is_key_frame = asked || number % 100 == 0;
+                // Not connected at first.
+                let frame = frame(index as u8, number, is_key_frame);
+                let _ = layer.send(&frame, number * 3_000).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let url = format!("http://{}/whep/layers", relay.local_addr());
+    let (_connection, mut receivers) =
+        connect_subscriber(&url, [decryptor(Codec::Vp8)]).await.unwrap();
+    let mut seen = Vec::new();
+    let until_lower = async {
+        loop {
+            let received = receivers[0].next().await.unwrap();
+            let layer = received.data[10];
+            let number = u32::from_be_bytes(received.data[11..15].try_into().unwrap());
+            assert_eq!(received.data, frame(layer, number, received.key_frame));
+            seen.push(layer);
+            if seen.iter().filter(|layer| **layer == 1).count() > 20 {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, until_lower).await.expect("no lower layer came");
+    assert!(seen.contains(&0), "the highest layer came first");
+    assert_eq!(receivers[0].stats().undecryptable, 0);
+    sending.abort();
 }
