@@ -70,7 +70,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn perform(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let losses: &[u32] = if arguments.short { &SHORT_LOSSES } else { &LOSSES };
+    let few = arguments.short && arguments.case.is_empty();
+    let losses: &[u32] = if few { &SHORT_LOSSES } else { &LOSSES };
     let mut cases = Case::all(losses);
     let any = |wanted: &[String], name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
     for codec in &arguments.codec {
