@@ -19,8 +19,9 @@ use rtc::rtp;
 use super::payload::{self, Start};
 use crate::primitives::Codec;
 
-/// How long a missing video packet is waited for: some NACK round trips.
-const VIDEO_PATIENCE: Duration = Duration::from_millis(200);
+/// How long a missing video packet is waited for: some NACK round trips. Through Janus, with 10 % of
+/// packets lost on each of two ways of 20 ms, 200 ms lost five times as many frames.
+const VIDEO_PATIENCE: Duration = Duration::from_millis(400);
 /// Audio packets are not sent again: this is for packets that overtook each other.
 const AUDIO_PATIENCE: Duration = Duration::from_millis(40);
 /// Packets from the oldest to the newest that are held. The largest frame has 3,600.

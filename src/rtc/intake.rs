@@ -4,7 +4,7 @@
 //!   overtakes those held, since frames come out of the assembler in order.
 //! - A key frame is asked for after a loss, when a video stream begins without one, after held
 //!   frames were given up, and after held frames were opened late without one among them. At
-//!   most one request in 500 ms; unanswered ones are repeated, ever more rarely.
+//!   most one request in 500 ms; unanswered ones are repeated each second.
 
 use std::{
     collections::VecDeque,
@@ -20,9 +20,10 @@ use crate::{
 
 /// How often a held frame is tried again.
 const RETRY: Duration = Duration::from_millis(20);
-/// Least time between two key-frame requests, and the most that it grows to without an answer.
+/// Least time between two key-frame requests, and the most that it grows to without an answer. A
+/// request may be lost like any other packet, and until the answer the picture stands still.
 const ASK: Duration = Duration::from_millis(500);
-const ASK_AT_LEAST: Duration = Duration::from_secs(8);
+const ASK_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// A decrypted frame.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -170,11 +170,11 @@ fn a_late_first_packet_behind_a_loss_is_waited_for_as_well() {
     // The second frame lacks its middle, and of the third the first packet is late.
     let lost = [&packets[..2], &packets[3..4]].concat();
     assert_eq!(feed(&mut assembler, &lost, now), whole(&frames[..1]));
-    let soon = now + 199 * MILLI;
+    let soon = now + VIDEO_PATIENCE - MILLI;
     assert_eq!(feed(&mut assembler, &packets[5..], soon), []);
-    assembler.handle_timeout(now + 200 * MILLI);
+    assembler.handle_timeout(now + VIDEO_PATIENCE);
     assert_eq!(drain(&mut assembler), [], "nothing of the third frame is given up yet");
-    let late = feed(&mut assembler, &packets[4..5], now + 210 * MILLI);
+    let late = feed(&mut assembler, &packets[4..5], now + VIDEO_PATIENCE + 10 * MILLI);
     assert_eq!(late, [(frames[2].clone(), true), (frames[3].clone(), false)]);
     assert!(at_rest(&assembler));
 }
