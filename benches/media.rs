@@ -1,10 +1,12 @@
-//! What encryption adds on the way from an encoder's frame to RTP packets, and back.
+//! What encryption adds on the way from an encoder's frame to a connection's packets, and back.
 //!
 //! ```text
-//! send/codec/bytes            a frame encrypted and packetized …
-//! plain-send/codec/bytes      … and the same frame packetized as it is
-//! receive/codec/bytes         packets assembled and decrypted …
-//! plain-receive/codec/bytes   … and the same frame's packets assembled only
+//! send/codec/bytes              a frame encrypted, packetized, and its packets under SRTP …
+//! plain-send/codec/bytes        … and the same without the first
+//! receive/codec/bytes           packets out of SRTP, assembled, decrypted …
+//! plain-receive/codec/bytes     … and the same without the last
+//! packetize/…, plain-packetize/…, assemble/…, plain-assemble/…
+//!                               the same without SRTP, which every WebRTC connection has
 //! ```
 //!
 //! First it says how much of one core hundreds of streams take.
@@ -23,13 +25,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use criterion::{Bencher, BenchmarkId, Criterion, Throughput};
 use olmcast::{
     media::{FrameDecryptor, FrameEncryptor, hazmat},
     primitives::{Codec, Timestamp},
-    rtc::{Assembler, FrameInfo, MediaPacket, Packetizer},
+    rtc::{Assembler, FrameInfo, Packetizer},
     sframe::{BaseKey, CipherSuite, KeyId},
+};
+use rtc::{
+    crypto::providers::AwsLcRsCrypto,
+    rtp,
+    shared::marshal::{Marshal, Unmarshal},
+    srtp::{context::Context, protection_profile::ProtectionProfile},
 };
 
 const FRAMES: [(Codec, usize); 7] = [
@@ -76,6 +84,12 @@ fn decryptor(codec: Codec) -> FrameDecryptor {
     hazmat::decryptor(codec, base_key, KeyId(1))
 }
 
+fn srtp() -> Context {
+    // What webrtc-rs offers first, which is also the fastest.
+    let profile = ProtectionProfile::AeadAes128Gcm;
+    Context::new(&[1; 16], &[2; 12], profile, None, None, &AwsLcRsCrypto).unwrap()
+}
+
 fn compare(criterion: &mut Criterion, codec: Codec, length: usize) {
     let frame = frame(codec, length);
     let mut bench = |name: &str, run: &mut dyn FnMut(&mut Bencher<'_>)| {
@@ -84,50 +98,61 @@ fn compare(criterion: &mut Criterion, codec: Codec, length: usize) {
         group.bench_function(BenchmarkId::new(codec.to_string(), length), |b| run(b));
         group.finish();
     };
-    bench("send", &mut |b| {
-        let mut sender = Sender::new(codec, Some(encryptor(codec)));
-        b.iter(|| sender.send(black_box(&frame), |packet| drop(black_box(packet))));
-    });
-    bench("plain-send", &mut |b| {
-        let mut sender = Sender::new(codec, None);
-        b.iter(|| sender.send(black_box(&frame), |packet| drop(black_box(packet))));
-    });
-    for (name, is_encrypted) in [("receive", true), ("plain-receive", false)] {
-        bench(name, &mut |b| {
-            b.iter_custom(|count| {
-                let mut sender = Sender::new(codec, is_encrypted.then(|| encryptor(codec)));
-                let mut receiver = Receiver::new(codec, is_encrypted.then(|| decryptor(codec)));
-                let mut time = Duration::ZERO;
-                let mut packets = Vec::new();
-                for _ in 0..count {
-                    sender.send(&frame, |packet| packets.push(packet));
-                    let start = Instant::now();
-                    let received = receiver.receive(packets.drain(..));
-                    time += start.elapsed();
-                    assert_eq!(received.unwrap().len(), frame.len());
-                }
-                time
+    for is_protected in [true, false] {
+        let names = if is_protected { ["send", "receive"] } else { ["packetize", "assemble"] };
+        let names = names.map(|name| [(true, name.to_owned()), (false, format!("plain-{name}"))]);
+        for (is_encrypted, name) in &names[0] {
+            bench(name, &mut |b| {
+                let mut sender = Sender::new(codec, *is_encrypted, is_protected);
+                b.iter(|| sender.send(black_box(&frame), |packet| drop(black_box(packet))));
             });
-        });
+        }
+        for (is_encrypted, name) in &names[1] {
+            bench(name, &mut |b| {
+                b.iter_custom(|count| {
+                    let mut sender = Sender::new(codec, *is_encrypted, is_protected);
+                    let mut receiver = Receiver::new(codec, *is_encrypted, is_protected);
+                    let mut time = Duration::ZERO;
+                    let mut packets = Vec::new();
+                    for _ in 0..count {
+                        sender.send(&frame, |packet| packets.push(packet));
+                        let start = Instant::now();
+                        let received = receiver.receive(packets.drain(..));
+                        time += start.elapsed();
+                        assert!(received.unwrap().len() + 4 >= frame.len());
+                    }
+                    time
+                });
+            });
+        }
     }
 }
 
-/// What `EncryptedSender` does before it hands packets to a connection.
+/// What goes over to the other side.
+enum Packet {
+    Rtp(rtp::Packet),
+    Srtp(BytesMut),
+}
+
+/// What `EncryptedSender` does, and a connection after it.
 struct Sender {
     codec: Codec,
     encryptor: Option<FrameEncryptor>,
     packetizer: Packetizer,
+    srtp: Option<Context>,
     wire: Vec<u8>,
     timestamp: u32,
 }
 
 impl Sender {
-    fn new(codec: Codec, encryptor: Option<FrameEncryptor>) -> Self {
+    fn new(codec: Codec, is_encrypted: bool, is_protected: bool) -> Self {
+        let encryptor = is_encrypted.then(|| encryptor(codec));
         let packetizer = Packetizer::new(codec, 96, 7, 0);
-        Self { codec, encryptor, packetizer, wire: Vec::new(), timestamp: 0 }
+        let srtp = is_protected.then(srtp);
+        Self { codec, encryptor, packetizer, srtp, wire: Vec::new(), timestamp: 0 }
     }
 
-    fn send(&mut self, frame: &[u8], mut packet: impl FnMut(MediaPacket)) {
+    fn send(&mut self, frame: &[u8], mut send: impl FnMut(Packet)) {
         match &mut self.encryptor {
             Some(encryptor) => encryptor.encrypt_into(frame, &mut self.wire).unwrap(),
             None => {
@@ -138,32 +163,46 @@ impl Sender {
         let wire = Bytes::from(std::mem::take(&mut self.wire));
         self.timestamp = self.timestamp.wrapping_add(3000);
         let info = FrameInfo::of(self.codec, frame);
-        for rtp in self.packetizer.packetize(&wire, info, self.timestamp).unwrap() {
-            packet(rtp.into());
+        for packet in self.packetizer.packetize(&wire, info, self.timestamp).unwrap() {
+            send(match &mut self.srtp {
+                Some(srtp) => Packet::Srtp(srtp.encrypt_rtp(&packet.marshal().unwrap()).unwrap()),
+                None => Packet::Rtp(packet),
+            });
         }
         self.wire = Vec::from(wire);
     }
 }
 
-/// What `EncryptedReceiver` does with what a connection hands to it.
+/// What a connection does, and `EncryptedReceiver` with what it hands on.
 struct Receiver {
     assembler: Assembler,
     decryptor: Option<FrameDecryptor>,
+    srtp: Option<Context>,
     now: Instant,
 }
 
 impl Receiver {
-    fn new(codec: Codec, decryptor: Option<FrameDecryptor>) -> Self {
-        Self { assembler: Assembler::new(codec), decryptor, now: Instant::now() }
+    fn new(codec: Codec, is_encrypted: bool, is_protected: bool) -> Self {
+        let decryptor = is_encrypted.then(|| decryptor(codec));
+        let srtp = is_protected.then(srtp);
+        Self { assembler: Assembler::new(codec), decryptor, srtp, now: Instant::now() }
     }
 
-    fn receive(&mut self, packets: impl Iterator<Item = MediaPacket>) -> Option<Vec<u8>> {
+    fn receive(&mut self, packets: impl Iterator<Item = Packet>) -> Option<BytesMut> {
         for packet in packets {
-            self.assembler.handle_packet(packet, self.now);
+            let packet = match (packet, &mut self.srtp) {
+                (Packet::Srtp(packet), Some(srtp)) => {
+                    let mut packet = srtp.decrypt_rtp(&packet).unwrap().freeze();
+                    rtp::Packet::unmarshal(&mut packet).unwrap()
+                }
+                (Packet::Rtp(packet), _) => packet,
+                (Packet::Srtp(_), None) => return None,
+            };
+            self.assembler.handle_packet(packet.into(), self.now);
         }
-        let mut frame = Vec::from(self.assembler.poll_frame()?.data);
+        let mut frame = BytesMut::from(self.assembler.poll_frame()?.data);
         if let Some(decryptor) = &mut self.decryptor {
-            decryptor.decrypt_in_place(&mut frame, Timestamp::default()).unwrap();
+            decryptor.decrypt_bytes(&mut frame, Timestamp::default()).unwrap();
         }
         Some(frame)
     }
@@ -176,8 +215,7 @@ fn shares() {
         [("audio", Codec::Opus, 120, 500, 50), ("video", Codec::Vp8, 6_250, 100, 30)]
     {
         let frame = frame(codec, length);
-        let mut senders: Vec<_> =
-            (0..streams).map(|_| Sender::new(codec, Some(encryptor(codec)))).collect();
+        let mut senders: Vec<_> = (0..streams).map(|_| Sender::new(codec, true, false)).collect();
         let seconds = 4;
         let start = Instant::now();
         for _ in 0..rate * seconds {

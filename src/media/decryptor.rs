@@ -1,5 +1,6 @@
 use std::{fmt, sync::Arc};
 
+use bytes::{Buf, BytesMut};
 use zeroize::Zeroize;
 
 use super::{
@@ -91,9 +92,9 @@ impl FrameDecryptor {
     ) -> Result<(), DecryptError> {
         let mut is_open = false;
         let opened = if let Some(unit) = Unit::of(self.codec) {
-            let header = unit.parse(frame)?.header();
-            self.keys.open(header, now, &mut |key| {
-                unit.open_in_place(key, frame).inspect(|()| is_open = true)
+            let sealed = unit.parse(frame)?;
+            self.keys.open(sealed.header(), now, &mut |key| {
+                sealed.open_in_place(key, frame).inspect(|()| is_open = true)
             })
         } else {
             let clear = plan::clear_length(self.codec, frame).ok_or(DecryptError::Syntax)?;
@@ -103,6 +104,55 @@ impl FrameDecryptor {
             })
         };
         opened.inspect_err(|_| wipe_if(is_open, frame))
+    }
+
+    /// The same for a buffer of bytes, of which what is not part of the frame is cut off: nothing
+    /// is moved but the few bytes that were clear.
+    ///
+    /// # Errors
+    /// As [`decrypt_in_place`](Self::decrypt_in_place).
+    pub fn decrypt_bytes(
+        &mut self,
+        frame: &mut BytesMut,
+        now: Timestamp,
+    ) -> Result<(), DecryptError> {
+        let (mut text, mut is_wiped) = (None, false);
+        let opened = if let Some(unit) = Unit::of(self.codec) {
+            let sealed = unit.parse(frame)?;
+            self.keys.open(sealed.header(), now, &mut |key| {
+                let opened = sealed.open_where_it_stands(key, frame);
+                text = Some(opened.inspect_err(|_| is_wiped = true)?);
+                Ok(())
+            })
+        } else {
+            let clear = plan::clear_length(self.codec, frame).ok_or(DecryptError::Syntax)?;
+            let header = Ciphertext::parse(&frame[clear..])?.header();
+            self.keys.open(header, now, &mut |key| {
+                let opened = key.open_where_it_stands(frame, 0..clear)?;
+                let begin = opened.start - clear;
+                frame.copy_within(..clear, begin);
+                text = Some(begin..opened.end);
+                Ok(())
+            })
+        };
+        match (opened, text) {
+            (Ok(()), Some(text)) => {
+                frame.truncate(text.end);
+                frame.advance(text.start);
+                Ok(())
+            }
+            (opened, text) => {
+                let error = opened.err().unwrap_or(DecryptError::Authentication);
+                // What was opened must not be given out if the window then refused it.
+                if text.is_some() {
+                    frame.as_mut().zeroize();
+                }
+                if text.is_some() || is_wiped || error == DecryptError::Authentication {
+                    frame.clear();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The frame that `wire` carries, in a vector of its own.
@@ -125,7 +175,7 @@ impl FrameDecryptor {
         if let Some(unit) = Unit::of(self.codec) {
             let sealed = unit.parse(wire)?;
             let opened = self.keys.open(sealed.header(), now, &mut |key| {
-                sealed.open_into(key, out).inspect(|()| is_open = true)
+                sealed.open_into(key, wire, out).inspect(|()| is_open = true)
             });
             return opened.inspect_err(|_| wipe_if(is_open, out));
         }

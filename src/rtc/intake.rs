@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Bytes, BytesMut};
+
 use super::assembler::{AssembledFrame, Assembler, MediaPacket};
 use crate::{
     clock,
@@ -29,7 +31,7 @@ const ASK_AT_LEAST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedFrame {
     /// The frame as it left the sender's encoder.
-    pub data: Vec<u8>,
+    pub data: Bytes,
     /// Its RTP timestamp.
     pub rtp_timestamp: u32,
     /// Whether it can be decoded without frames before it. Always true for audio.
@@ -156,19 +158,21 @@ impl Intake {
             self.open_held(now);
         }
         let at = clock::at(now);
-        match self.decryptor.decrypt_into(&frame.data, at, &mut self.plain) {
+        // A frame of several packets was put together here: nobody else has it.
+        let mut data = BytesMut::from(frame.data);
+        match self.decryptor.decrypt_bytes(&mut data, at) {
             Ok(()) => {
                 // The held ones were just tried, and the assembler gave them out before this one:
                 // it has overtaken them, and they must not be shown after it.
                 self.held.clear();
                 self.count_given_up();
-                self.deliver(frame.rtp_timestamp);
+                self.deliver(data.freeze(), frame.rtp_timestamp);
             }
             Err(DecryptError::UnknownKey(_)) => {
                 if self.held.is_empty() {
                     self.retry_at = now + RETRY;
                 }
-                self.held.hold(&frame.data, frame.rtp_timestamp, at);
+                self.held.hold(&data, frame.rtp_timestamp, at);
                 self.count_given_up();
             }
             Err(DecryptError::Replayed) => self.stats.replayed += 1,
@@ -194,7 +198,8 @@ impl Intake {
         {
             match opened {
                 Ok(()) => {
-                    let is_key_frame = self.deliver(rtp_timestamp);
+                    let data = Bytes::from(std::mem::take(&mut self.plain));
+                    let is_key_frame = self.deliver(data, rtp_timestamp);
                     key_frame = Some(key_frame.unwrap_or(false) | is_key_frame);
                 }
                 Err(DecryptError::Replayed) => self.stats.replayed += 1,
@@ -220,8 +225,8 @@ impl Intake {
     }
 
     /// Hands out what was just opened; says whether it is a key frame.
-    fn deliver(&mut self, rtp_timestamp: u32) -> bool {
-        let key_frame = self.decryptor.is_key_frame(&self.plain);
+    fn deliver(&mut self, data: Bytes, rtp_timestamp: u32) -> bool {
+        let key_frame = self.decryptor.is_key_frame(&data);
         if key_frame {
             self.key_frame_wanted = false;
             self.ask_again = ASK;
@@ -231,7 +236,7 @@ impl Intake {
         self.begun = true;
         self.stats.opened += 1;
         self.frames.push_back(ReceivedFrame {
-            data: std::mem::take(&mut self.plain),
+            data,
             rtp_timestamp,
             key_frame,
             after_loss: std::mem::take(&mut self.lost),

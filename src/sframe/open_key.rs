@@ -96,6 +96,31 @@ impl OpenKey {
         metadata: Range<usize>,
     ) -> Result<(), DecryptError> {
         let clear = metadata.end;
+        let text = self.open_where_it_stands(frame, metadata).inspect_err(|error| {
+            if *error == DecryptError::Authentication {
+                frame.clear();
+            }
+        })?;
+        let length = text.len();
+        frame.copy_within(text, clear);
+        // What the move left behind the end is plaintext too.
+        frame[clear + length..].zeroize();
+        frame.truncate(clear + length);
+        Ok(())
+    }
+
+    /// The same, and the text stays where it is, which is returned.
+    ///
+    /// # Errors
+    /// As [`open_in_place`](Self::open_in_place): after [`DecryptError::Authentication`] all of
+    /// `frame` is wiped.
+    #[inline]
+    pub fn open_where_it_stands(
+        &self,
+        frame: &mut [u8],
+        metadata: Range<usize>,
+    ) -> Result<Range<usize>, DecryptError> {
+        let clear = metadata.end;
         let (front, sframe) = frame.split_at_mut_checked(clear).ok_or(DecryptError::Syntax)?;
         let metadata = front.get(metadata).ok_or(DecryptError::Syntax)?;
         let Ciphertext { header, encoded_header, text, .. } = Ciphertext::parse(sframe)?;
@@ -112,12 +137,8 @@ impl OpenKey {
             frame.zeroize();
             return Err(DecryptError::Authentication);
         }
-        let text = clear + header_length;
-        frame.copy_within(text..text + length, clear);
-        // What the move left behind the end is plaintext too.
-        frame[clear + length..].zeroize();
-        frame.truncate(clear + length);
-        Ok(())
+        let begin = clear + header_length;
+        Ok(begin..begin + length)
     }
 }
 

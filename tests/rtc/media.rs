@@ -72,7 +72,7 @@ async fn collect(receiver: &mut EncryptedReceiver, count: u32) -> Vec<(u32, Vec<
     while frames.len() < count as usize {
         let frame = next(receiver).await;
         if frame.rtp_timestamp >= FIRST_TIMESTAMP {
-            frames.push((frame.rtp_timestamp, frame.data));
+            frames.push((frame.rtp_timestamp, frame.data.to_vec()));
         }
     }
     frames

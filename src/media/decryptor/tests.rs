@@ -1,3 +1,4 @@
+use bytes::BytesMut;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
@@ -92,18 +93,28 @@ impl Ends {
         (frame, wire)
     }
 
-    /// Decrypts in one of the three ways; checks that a failure gives nothing out and leaves a
+    /// Decrypts in one of the four ways; checks that a failure gives nothing out and leaves a
     /// frame that was not tried as it was.
     fn decrypt(&mut self, way: usize, wire: &[u8]) -> Result<Vec<u8>, DecryptError> {
         self.now = self.now + std::time::Duration::from_secs(1);
         let (now, decryptor) = (self.now, &mut self.decryptor);
-        match way % 3 {
+        match way % 4 {
             0 => decryptor.decrypt(wire, now),
             1 => {
                 let mut out = b"OLD CONTENT ".repeat(40);
                 let opened = decryptor.decrypt_into(wire, now, &mut out);
                 assert!(opened.is_ok() || out.is_empty(), "something was given out");
                 opened.map(|()| out)
+            }
+            2 => {
+                let mut frame = BytesMut::from(wire);
+                let opened = decryptor.decrypt_bytes(&mut frame, now);
+                match opened {
+                    Ok(()) => {}
+                    Err(DecryptError::Authentication) => assert!(frame.is_empty()),
+                    Err(_) => assert_eq!(frame, wire, "it was not tried"),
+                }
+                opened.map(|()| frame.to_vec())
             }
             _ => {
                 let mut frame = wire.to_vec();
@@ -196,13 +207,13 @@ fn every_flipped_bit_is_refused_for_its_reason_and_changes_nothing() {
                     assert_eq!(expected, DecryptError::Authentication);
                 }
                 let at = format!("{kind:?} {codec:?} {length}, frame {others}, bit {bit}");
-                for way in 0..3 {
+                for way in 0..4 {
                     assert_eq!(ends.decrypt(way, &altered), Err(expected), "{at}");
                     ends.check_unchanged(expected);
                 }
             }
             assert_eq!(ends.decrypt(way, &wire), Ok(frame));
-            for way in 0..3 {
+            for way in 0..4 {
                 assert_eq!(ends.decrypt(way, &wire), Err(DecryptError::Replayed));
             }
         }
@@ -280,7 +291,7 @@ fn plain_stripped_cut_and_empty_frames_are_never_media() {
             bad.push(plain);
         }
         for bad in &bad {
-            for way in 0..3 {
+            for way in 0..4 {
                 let refused = ends.decrypt(way, bad);
                 assert!(refused.is_err(), "{kind:?} {codec:?} {length}, seed {seed}: {bad:02x?}");
                 ends.check_unchanged(refused.unwrap_err());
@@ -331,7 +342,7 @@ fn any_bytes_and_any_damage_give_a_typed_error() {
             assert!(clear_length(codec, &input).is_none_or(|clear| clear < input.len()), "{at}");
         }
         let expected = ends.refusal(&input);
-        assert_eq!(ends.decrypt(rng.random_range(0..3), &input), Err(expected), "{at}");
+        assert_eq!(ends.decrypt(rng.random_range(0..4), &input), Err(expected), "{at}");
         ends.check_unchanged(expected);
     }
 }
@@ -410,7 +421,7 @@ fn forged_kids_do_not_use_up_the_encryptors_that_a_secret_may_have() {
     }
     assert_eq!(ends.decrypt(0, &first), Ok(first_frame));
     // There are 1,024 now. One more is not followed, and costs none of the others anything.
-    for way in 0..3 {
+    for way in 0..4 {
         assert_eq!(ends.decrypt(way, &wires[1023][0]), Err(DecryptError::Limit));
     }
     for [seen, fresh] in &wires[..1023] {

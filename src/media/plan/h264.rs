@@ -39,34 +39,44 @@ const PICTURE_PARAMETER_SET: u8 = 8;
 const ALL_P: u32 = 5;
 const ALL_I: u32 = 7;
 
-/// Where the NAL units of a byte stream are (Annex B), without start codes and zeros between them.
-fn units(stream: &[u8]) -> impl Iterator<Item = (u8, Range<usize>)> + '_ {
-    let next_start = |from: usize| Some(from + memmem::find(&stream[from..], &[0, 0, 1])?);
-    let mut start = next_start(0);
-    let ranges = std::iter::from_fn(move || {
-        let begin = start? + 3;
-        start = next_start(begin);
-        let end = start.unwrap_or(stream.len());
-        let zeros = stream[begin..end].iter().rev().take_while(|byte| **byte == 0).count();
-        Some(begin..end - zeros)
-    });
-    ranges.filter_map(|unit| Some((stream[unit.clone()].first()? & 0x1F, unit)))
+/// Where the next start code of a byte stream ends (Annex B).
+fn next_unit(stream: &[u8], from: usize) -> Option<usize> {
+    Some(from + memmem::find(&stream[from..], &[0, 0, 1])? + 3)
+}
+
+/// The NAL units of a byte stream by their types and where they begin. Where one ends is looked
+/// for only to find the next.
+fn starts(stream: &[u8]) -> impl Iterator<Item = (u8, usize)> + '_ {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        from = next_unit(stream, from)?;
+        Some((stream.get(from)? & 0x1F, from))
+    })
+}
+
+/// The NAL unit that begins there, without start codes and zeros behind it.
+fn unit(stream: &[u8], begin: usize) -> Range<usize> {
+    let end = next_unit(stream, begin).map_or(stream.len(), |next| next - 3);
+    let zeros = stream[begin..end].iter().rev().take_while(|byte| **byte == 0).count();
+    begin..end - zeros
 }
 
 pub(super) fn is_key_frame(frame: &[u8]) -> bool {
-    let mut types = units(frame).map(|(unit_type, _)| unit_type);
+    let mut types = starts(frame).map(|(unit_type, _)| unit_type);
     types.find(|unit_type| matches!(*unit_type, SLICE | IDR_SLICE)) == Some(IDR_SLICE)
 }
 
 pub(super) fn head(frame: &[u8]) -> Result<Head, EncryptError> {
     let mut length = 0;
-    for (unit_type, unit) in units(frame) {
+    for (unit_type, begin) in starts(frame) {
         match unit_type {
             SEQUENCE_PARAMETER_SET | PICTURE_PARAMETER_SET => {
-                length += START_CODE.len() + unit.len();
+                length += START_CODE.len() + unit(frame, begin).len();
             }
             SLICE | IDR_SLICE => {
-                let mut head = made_up_slice(&frame[unit])?;
+                // Its end is not looked for: it may be far.
+                let read = &frame[..frame.len().min(begin + 1 + READ)];
+                let mut head = made_up_slice(&read[unit(read, begin)])?;
                 head.length = length + START_CODE.len() + head.metadata().len();
                 return Ok(head);
             }
@@ -113,9 +123,9 @@ pub(super) fn write_head(frame: &[u8], head: &Head, out: &mut [u8]) {
             at += part.len();
         }
     };
-    for (unit_type, unit) in units(frame) {
+    for (unit_type, begin) in starts(frame) {
         match unit_type {
-            SEQUENCE_PARAMETER_SET | PICTURE_PARAMETER_SET => write(&frame[unit]),
+            SEQUENCE_PARAMETER_SET | PICTURE_PARAMETER_SET => write(&frame[unit(frame, begin)]),
             SLICE | IDR_SLICE => return write(head.metadata()),
             _ => {}
         }
@@ -137,10 +147,13 @@ pub(super) fn close(out: &mut Vec<u8>, mut at: usize) {
 
 /// The only slice of an encrypted frame. All other units are of no use to us.
 pub(super) fn body(wire: &[u8]) -> Option<Body> {
-    let mut slices = units(wire).filter(|(unit_type, _)| (1..=5).contains(unit_type));
-    let (slice, None) = (slices.next()?.1, slices.next()) else { return None };
+    let (unit_type, begin) = starts(wire).find(|(unit_type, _)| (1..=5).contains(unit_type))?;
+    let slice = unit(wire, begin);
+    if starts(&wire[slice.end..]).any(|(unit_type, _)| (1..=5).contains(&unit_type)) {
+        return None;
+    }
     let unit = &wire[slice.clone()];
-    if !matches!(unit[0] & 0x1F, SLICE | IDR_SLICE) || unit.last() != Some(&TRAILING_BITS) {
+    if !matches!(unit_type, SLICE | IDR_SLICE) || unit.last() != Some(&TRAILING_BITS) {
         return None;
     }
     // Nothing in it can be escaped: of its bytes only the second can be zero.
@@ -244,10 +257,10 @@ mod tests {
     #[test]
     fn units_are_found_behind_long_and_short_start_codes() {
         let stream = bytes("ff 00 00 00 01 67 42 00 00 01 68 00 00 00 00 01 65 88 84 00 00");
-        let found: Vec<_> = units(&stream).collect();
-        assert_eq!(found, [(7, 5..7), (8, 10..11), (5, 16..19)]);
-        assert_eq!(units(&bytes("00 00 01")).count(), 0);
-        assert_eq!(units(b"no start code").count(), 0);
+        let found = starts(&stream).map(|(unit_type, begin)| (unit_type, unit(&stream, begin)));
+        assert_eq!(found.collect::<Vec<_>>(), [(7, 5..7), (8, 10..11), (5, 16..19)]);
+        assert_eq!(starts(&bytes("00 00 01")).count(), 0);
+        assert_eq!(starts(b"no start code").count(), 0);
     }
 
     #[test]

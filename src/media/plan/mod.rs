@@ -57,7 +57,7 @@ pub fn header(codec: Codec, wire: &[u8]) -> Result<Header, DecryptError> {
 pub(crate) fn open_with(codec: Codec, wire: &[u8], key: &OpenKey) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     if let Some(unit) = Unit::of(codec) {
-        unit.parse(wire).ok()?.open_into(key, &mut out).ok()?;
+        unit.parse(wire).ok()?.open_into(key, wire, &mut out).ok()?;
     } else {
         let (clear, sframe) = wire.split_at(clear_length(codec, wire)?);
         out.extend_from_slice(clear);

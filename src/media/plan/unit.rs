@@ -133,7 +133,7 @@ impl Unit {
     }
 
     /// Takes an encrypted frame apart. Nothing of it is authentic yet.
-    pub(crate) fn parse(self, wire: &[u8]) -> Result<Sealed<'_>, DecryptError> {
+    pub(crate) fn parse(self, wire: &[u8]) -> Result<Sealed, DecryptError> {
         let body = self.body(wire).ok_or(DecryptError::Syntax)?;
         let sframe = &wire[body.sframe.clone()];
         let mut first = [0; Header::MAX_LENGTH + Header::MAX_LENGTH / 2];
@@ -143,7 +143,7 @@ impl Unit {
             first_length = self.unescape(&mut first[..first_length], 0);
         }
         let (header, _) = Header::parse(&first[..first_length])?;
-        Ok(Sealed { unit: self, header, wire, body })
+        Ok(Sealed { unit: self, header, body })
     }
 
     /// Takes the escapes out of what begins at `at`; returns where it ends.
@@ -153,53 +153,69 @@ impl Unit {
             bytes.copy_within(read..read + escape, write);
             (read, write) = (read + escape + 1, write + escape);
         }
-        bytes.copy_within(read.., write);
+        if read != write {
+            bytes.copy_within(read.., write);
+        }
         write + bytes.len() - read
-    }
-
-    /// Decrypts a frame where it stands. Where it was tried and did not open, it is wiped.
-    pub(crate) fn open_in_place(
-        self,
-        key: &OpenKey,
-        frame: &mut Vec<u8>,
-    ) -> Result<(), DecryptError> {
-        let Body { metadata, sframe } = self.body(frame).ok_or(DecryptError::Syntax)?;
-        frame.truncate(sframe.end);
-        let end = self.unescape(frame, sframe.start);
-        frame.truncate(end);
-        key.open_in_place(frame, metadata).inspect_err(|_| frame.zeroize())?;
-        let length = frame.len() - sframe.start;
-        frame.copy_within(sframe.start.., 0);
-        frame[length..].zeroize();
-        frame.truncate(length);
-        Ok(())
     }
 }
 
 /// An encrypted frame, taken apart.
-pub(crate) struct Sealed<'a> {
+pub(crate) struct Sealed {
     unit: Unit,
     header: Header,
-    wire: &'a [u8],
     body: Body,
 }
 
-impl Sealed<'_> {
+impl Sealed {
     pub(crate) fn header(&self) -> Header {
         self.header
     }
 
     /// Replaces what `out` holds by the plain frame.
-    pub(crate) fn open_into(&self, key: &OpenKey, out: &mut Vec<u8>) -> Result<(), DecryptError> {
+    pub(crate) fn open_into(
+        &self,
+        key: &OpenKey,
+        wire: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecryptError> {
         let Body { metadata, sframe } = &self.body;
-        let bytes = &self.wire[sframe.clone()];
+        let bytes = &wire[sframe.clone()];
         if self.unit.escape(bytes).is_none() {
             let ciphertext = Ciphertext::parse(bytes)?;
-            return key.open_into(&self.wire[metadata.clone()], &ciphertext, out, 0);
+            return key.open_into(&wire[metadata.clone()], &ciphertext, out, 0);
         }
         out.clear();
-        out.extend_from_slice(&self.wire[..sframe.end + 1]);
-        self.unit.open_in_place(key, out)
+        out.extend_from_slice(&wire[..sframe.end]);
+        self.open_in_place(key, out)
+    }
+
+    /// Decrypts the frame where it stands. Where it was tried and did not open, it is wiped.
+    pub(crate) fn open_in_place(
+        &self,
+        key: &OpenKey,
+        frame: &mut Vec<u8>,
+    ) -> Result<(), DecryptError> {
+        let text = self.open_where_it_stands(key, frame).inspect_err(|_| frame.clear())?;
+        let length = text.len();
+        frame.copy_within(text, 0);
+        // What the move left behind the end is plaintext too, but what is there anyway.
+        frame[length..].zeroize();
+        frame.truncate(length);
+        Ok(())
+    }
+
+    /// The same, and the plain frame stays where it is, which is returned.
+    pub(crate) fn open_where_it_stands(
+        &self,
+        key: &OpenKey,
+        frame: &mut [u8],
+    ) -> Result<Range<usize>, DecryptError> {
+        let Body { metadata, sframe } = self.body.clone();
+        let bytes = &mut frame[..sframe.end];
+        let end = self.unit.unescape(bytes, sframe.start);
+        let opened = key.open_where_it_stands(&mut bytes[..end], metadata);
+        opened.inspect_err(|_| frame.zeroize())
     }
 }
 

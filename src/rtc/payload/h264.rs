@@ -6,6 +6,7 @@
 //! (`first_mb_in_slice` is 0).
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::{Fragment, Malformed, Reader, Start};
 
@@ -120,16 +121,10 @@ impl<'a> Iterator for Units<'a> {
 
 /// What is before the next `00 00 01`, and what is behind it.
 fn split_at_start_code(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let mut at = 0;
-    while let Some(&[first, second, third]) = bytes.get(at..at + 3) {
-        match (first, second, third) {
-            (0, 0, 1) => return (&bytes[..at], &bytes[at + 3..]),
-            // No start code holds this byte.
-            (_, _, 2..) => at += 3,
-            _ => at += 1,
-        }
+    match memmem::find(bytes, &[0, 0, 1]) {
+        Some(at) => (&bytes[..at], &bytes[at + 3..]),
+        None => (bytes, &[]),
     }
-    (bytes, &[])
 }
 
 pub(super) fn read(payload: &Bytes, marker: bool) -> Result<Fragment, Malformed> {

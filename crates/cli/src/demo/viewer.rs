@@ -98,7 +98,7 @@ async fn watch(client: &Client, log: &Shared<ViewerLog>) -> anyhow::Result<()> {
                 log.opened.push(Opened {
                     codec,
                     rtp_timestamp: frame.rtp_timestamp,
-                    data: frame.data,
+                    data: frame.data.to_vec(),
                     at: Client::now(),
                 });
             }

@@ -95,7 +95,7 @@ async fn watch_track(
             _ = stopped.recv() => break,
         };
         seen.send_modify(|seen| {
-            seen.note(&frame, layers.get(frame.data.as_slice()).copied());
+            seen.note(&frame, layers.get(&*frame.data).copied());
             seen.stats = receiver.stats();
         });
     }
