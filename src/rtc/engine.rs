@@ -40,7 +40,7 @@ const FAILED: Duration = Duration::from_secs(2);
 /// Time between consent checks; several must fit into [`DISCONNECTED`].
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
-/// Codecs and interceptors: VP8 and Opus without RTX (webrtc-rs keeps asking again for what RTX
+/// Codecs and interceptors: VP8, VP9, H.264, AV1 and Opus without RTX (webrtc-rs keeps asking again for what RTX
 /// has already brought), NACK, RTCP reports, delivery of key-frame requests to
 /// [`EncryptedSender`](super::EncryptedSender), and the header extensions of simulcast.
 ///

@@ -10,8 +10,7 @@ use super::{
 use crate::report::Percentiles;
 
 /// The picture may stand still for so many seconds, by the loss on each of the two ways. At 10 per
-/// cent about every second key frame is incomplete, requests are lost as well, and those without
-/// an answer are repeated ever more rarely.
+/// cent about every second key frame is incomplete, and requests for one are lost as well.
 const RECOVERY: [(u32, u64); 3] = [(0, 1), (2, 4), (10, 10)];
 /// Of what is sent this share must come, in per cent, by the loss on each of the two ways. Lost
 /// video is sent again, and a frame is lost if it takes longer than the receiver waits; lost audio
@@ -54,6 +53,8 @@ pub(super) struct Report {
     key_frames_asked: u64,
     /// From the last frame before a loss to the key frame that ended it; none without a loss.
     recovery_ms_p99: Option<u64>,
+    /// The longest of those, and of one that had not ended when the case did.
+    longest_freeze_ms: Option<u64>,
     #[serde(skip)]
     broken: Vec<String>,
 }
@@ -62,6 +63,8 @@ impl Report {
     pub(super) fn new(case: Case, outcome: Outcome) -> Self {
         let Outcome { sent, dropped, seen, broken_for, switches_failed } = outcome;
         let mut recoveries = seen.recoveries;
+        let longest = recoveries.iter().copied().chain(broken_for).max();
+        let longest_freeze_ms = longest.and_then(|freeze| u64::try_from(freeze.as_millis()).ok());
         let p99 = Percentiles::of(&mut recoveries).p99;
         let mut report = Self {
             case: case.name(),
@@ -76,6 +79,7 @@ impl Report {
             dropped,
             key_frames_asked: seen.stats.key_frames_asked,
             recovery_ms_p99: (!recoveries.is_empty()).then_some(p99),
+            longest_freeze_ms,
             broken: Vec::new(),
         };
         report.broken = report.judge(broken_for, switches_failed);
