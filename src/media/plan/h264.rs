@@ -39,24 +39,19 @@ const PICTURE_PARAMETER_SET: u8 = 8;
 const ALL_P: u32 = 5;
 const ALL_I: u32 = 7;
 
-/// Where the next start code of a byte stream ends (Annex B).
-fn next_unit(stream: &[u8], from: usize) -> Option<usize> {
-    Some(from + memmem::find(&stream[from..], &[0, 0, 1])? + 3)
-}
-
-/// The NAL units of a byte stream by their types and where they begin. Where one ends is looked
-/// for only to find the next.
+/// The NAL units of a byte stream (Annex B) by their types and where they begin. Where one ends is
+/// looked for only to find the next.
 fn starts(stream: &[u8]) -> impl Iterator<Item = (u8, usize)> + '_ {
-    let mut from = 0;
+    let (start_code, mut from) = (memmem::Finder::new(&[0, 0, 1]), 0);
     std::iter::from_fn(move || {
-        from = next_unit(stream, from)?;
+        from += start_code.find(&stream[from..])? + 3;
         Some((stream.get(from)? & 0x1F, from))
     })
 }
 
 /// The NAL unit that begins there, without start codes and zeros behind it.
 fn unit(stream: &[u8], begin: usize) -> Range<usize> {
-    let end = next_unit(stream, begin).map_or(stream.len(), |next| next - 3);
+    let end = memmem::find(&stream[begin..], &[0, 0, 1]).map_or(stream.len(), |next| begin + next);
     let zeros = stream[begin..end].iter().rev().take_while(|byte| **byte == 0).count();
     begin..end - zeros
 }
@@ -167,9 +162,23 @@ pub(super) fn body(wire: &[u8]) -> Option<Body> {
         .then(|| Body { metadata: slice.start..begin, sframe: begin..slice.end - 1 })
 }
 
-/// Where the first escape in a unit's bytes is: at its third byte, which does not count.
-pub(super) fn escape(bytes: &[u8]) -> Option<usize> {
-    memmem::find(bytes, &[0, 0, 3]).map(|zeros| zeros + 2)
+const ESCAPED: [u8; 3] = [0, 0, 3];
+
+pub(super) fn has_escapes(bytes: &[u8]) -> bool {
+    memmem::find(bytes, &ESCAPED).is_some()
+}
+
+/// Takes the third byte out of each escape from `at` on; returns where the bytes end then.
+pub(super) fn unescape(bytes: &mut [u8], at: usize) -> usize {
+    let (escaped, mut read, mut write) = (memmem::Finder::new(&ESCAPED), at, at);
+    while let Some(zeros) = escaped.find(&bytes[read..]) {
+        bytes.copy_within(read..read + zeros + 2, write);
+        (read, write) = (read + zeros + 3, write + zeros + 2);
+    }
+    if read != write {
+        bytes.copy_within(read.., write);
+    }
+    write + bytes.len() - read
 }
 
 /// Reads the start of a slice header.

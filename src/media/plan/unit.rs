@@ -87,11 +87,8 @@ impl Unit {
         }
     }
 
-    fn escape(self, sframe: &[u8]) -> Option<usize> {
-        match self {
-            Self::H264 => h264::escape(sframe),
-            Self::Av1 => None,
-        }
+    fn has_escapes(self, sframe: &[u8]) -> bool {
+        self == Self::H264 && h264::has_escapes(sframe)
     }
 
     /// Replaces what `out` holds by the encrypted form of `frame`.
@@ -137,26 +134,19 @@ impl Unit {
         let body = self.body(wire).ok_or(DecryptError::Syntax)?;
         let sframe = &wire[body.sframe.clone()];
         let mut first = [0; Header::MAX_LENGTH + Header::MAX_LENGTH / 2];
-        let mut first_length = sframe.len().min(first.len());
-        first[..first_length].copy_from_slice(&sframe[..first_length]);
-        if self.escape(&first[..first_length]).is_some() {
-            first_length = self.unescape(&mut first[..first_length], 0);
-        }
-        let (header, _) = Header::parse(&first[..first_length])?;
+        let length = sframe.len().min(first.len());
+        first[..length].copy_from_slice(&sframe[..length]);
+        let length = self.unescape(&mut first[..length], 0);
+        let (header, _) = Header::parse(&first[..length])?;
         Ok(Sealed { unit: self, header, body })
     }
 
     /// Takes the escapes out of what begins at `at`; returns where it ends.
     pub(super) fn unescape(self, bytes: &mut [u8], at: usize) -> usize {
-        let (mut read, mut write) = (at, at);
-        while let Some(escape) = self.escape(&bytes[read..]) {
-            bytes.copy_within(read..read + escape, write);
-            (read, write) = (read + escape + 1, write + escape);
+        match self {
+            Self::H264 => h264::unescape(bytes, at),
+            Self::Av1 => bytes.len(),
         }
-        if read != write {
-            bytes.copy_within(read.., write);
-        }
-        write + bytes.len() - read
     }
 }
 
@@ -181,7 +171,7 @@ impl Sealed {
     ) -> Result<(), DecryptError> {
         let Body { metadata, sframe } = &self.body;
         let bytes = &wire[sframe.clone()];
-        if self.unit.escape(bytes).is_none() {
+        if !self.unit.has_escapes(bytes) {
             let ciphertext = Ciphertext::parse(bytes)?;
             return key.open_into(&wire[metadata.clone()], &ciphertext, out, 0);
         }
