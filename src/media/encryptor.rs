@@ -114,7 +114,8 @@ impl FrameEncryptor {
     }
 
     /// Encrypts a frame where it stands. Allocates nothing if the vector has room for
-    /// [`MAX_OVERHEAD`] bytes more, and holds no lock. The text is moved by the length of the
+    /// [`MAX_OVERHEAD`] bytes more, and of H.264 and AV1 for the copies that they need besides, and
+    /// holds no lock. The text is moved by the length of the
     /// header.
     ///
     /// # Errors

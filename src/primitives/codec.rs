@@ -13,7 +13,8 @@ pub enum Codec {
     /// VP9 video, one frame or superframe at a time, without spatial layers.
     Vp9,
     /// H.264 video (ITU-T H.264), one access unit at a time, in the byte stream format of its
-    /// Annex B.
+    /// Annex B: with start codes, not with lengths. Parameter sets belong to the access unit whose
+    /// slices follow them, and data partitions are refused.
     H264,
     /// AV1 video, one temporal unit at a time, as OBUs that state their sizes (the low-overhead
     /// bitstream format).

@@ -3,16 +3,19 @@
 use super::Signature;
 
 /// Whether the owner of a public key signed a message. A key of small order is refused: it has
-/// signatures that fit any message, and no owner.
+/// signatures that fit any message, and no owner. So is a signature that begins with such a point,
+/// which only gives its maker's key away.
 ///
 /// AWS-LC takes three quarters of the time that vodozemac takes, and a publisher does this for each
-/// join; but it would take such keys.
+/// join; but it would take both.
 #[cfg(feature = "aws-lc")]
 pub(super) fn verify(public: &[u8; 32], message: &[u8], signature: &Signature) -> bool {
     use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 
-    let key = UnparsedPublicKey::new(&ED25519, public);
-    !is_of_small_order(public) && key.verify(message, signature.as_bytes()).is_ok()
+    let (key, signature) = (UnparsedPublicKey::new(&ED25519, public), signature.as_bytes());
+    !is_of_small_order(public)
+        && signature.first_chunk().is_some_and(|point| !is_of_small_order(point))
+        && key.verify(message, signature).is_ok()
 }
 
 #[cfg(not(feature = "aws-lc"))]
@@ -135,6 +138,31 @@ mod tests {
             }
         }
         assert!(verify(&public, b"message", &Signature::from_bytes(good)));
+    }
+
+    #[test]
+    fn a_signature_that_begins_with_the_neutral_element_is_refused() {
+        // The base point is the public key of the scalar 1: S = SHA-512(R ‖ A ‖ M) mod the order.
+        let mut base_point = [0x66; 32];
+        base_point[0] = 0x58;
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        let hash = Sha512::digest([&neutral[..], &base_point, b"message"].concat());
+        let bits = hash.iter().rev().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
+        let mut scalar = [0_u8; 32];
+        for bit in bits {
+            // Below 2^254 after doubling.
+            let mut carry = bit;
+            for byte in &mut scalar {
+                (*byte, carry) = (*byte << 1 | carry, *byte >> 7);
+            }
+            if let (less, false) = shifted(scalar, -1) {
+                scalar = less;
+            }
+        }
+        let signature = [neutral, scalar].concat().try_into().unwrap();
+        assert!(!expected(&base_point, b"message", &signature));
+        assert!(!verify(&base_point, b"message", &Signature::from_bytes(signature)));
     }
 
     #[test]

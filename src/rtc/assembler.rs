@@ -197,6 +197,7 @@ impl Assembler {
     /// Takes out every frame that is complete and in order.
     fn advance(&mut self) {
         let Some(mut next) = self.next else { return };
+        let (before, since) = (self.cursor, self.blocked_since);
         while let Some(part) = self.packets.get(&self.cursor) {
             let opens = next == self.cursor;
             if part.data.is_empty() {
@@ -224,7 +225,10 @@ impl Assembler {
         }
         self.next = Some(next);
         // The cursor stands at a gap, or behind all that has come.
-        self.blocked_since = self.packets.range(self.cursor..).next().map(|(_, part)| part.arrived);
+        let behind = self.packets.range(self.cursor..).next().map(|(_, part)| part.arrived);
+        // What comes behind the gap, sent again perhaps, does not prolong the wait.
+        let earlier = since.filter(|_| self.cursor == before);
+        self.blocked_since = behind.map(|arrived| earlier.map_or(arrived, |e| e.min(arrived)));
     }
 
     fn may_open(&self, start: Start) -> bool {
@@ -276,6 +280,7 @@ impl Assembler {
         self.drop_before(next);
         self.next = Some(next);
         self.cursor = next;
+        self.blocked_since = None;
         // Before the first frame nothing else says that earlier packets are of no use any more.
         self.started = true;
         self.advance();

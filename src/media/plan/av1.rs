@@ -20,6 +20,13 @@ const SEQUENCE_HEADER: u8 = 1;
 const FRAME_HEADER: u8 = 3;
 const FRAME: u8 = 6;
 
+/// A sequence header has some tens of bytes; more are not copied in the clear.
+const MAX_COPY: usize = 1024;
+/// OBUs of an encrypted frame: one, and what may be copied. All but that one are together no larger
+/// than so many copies.
+const MAX_OBUS: usize = 64;
+const MAX_AROUND: usize = 8 * MAX_COPY;
+
 const HAS_EXTENSION: u8 = 0x04;
 const HAS_SIZE: u8 = 0x02;
 
@@ -80,10 +87,10 @@ pub(super) fn is_key_frame(frame: &[u8]) -> bool {
     for obu in obus(frame).map_while(|obu| obu) {
         match obu.obu_type {
             SEQUENCE_HEADER => begins = true,
-            // show_existing_frame and frame_type, both 0.
+            // show_existing_frame and frame_type, both 0, and show_frame.
             FRAME | FRAME_HEADER => {
                 let first = frame[obu.payload].first();
-                return begins && first.is_some_and(|first| first & 0xE0 == 0);
+                return begins && first.is_some_and(|first| first & 0xF0 == 0x10);
             }
             _ => {}
         }
@@ -114,7 +121,7 @@ pub(super) fn head(frame: &[u8]) -> Result<Head, EncryptError> {
 /// A sequence header that others can follow.
 fn copied<'a>(frame: &'a [u8], obu: &Obu) -> Option<&'a [u8]> {
     let bytes = &frame[obu.whole.clone()];
-    (bytes[0] & HAS_SIZE != 0).then_some(bytes)
+    (bytes[0] & HAS_SIZE != 0 && bytes.len() <= MAX_COPY).then_some(bytes)
 }
 
 /// Writes what stands before the ciphertext into exactly `out`, but for its length.
@@ -138,13 +145,15 @@ pub(super) fn close(out: &mut [u8], at: usize) {
 
 /// The only frame OBU of an encrypted frame. All others are of no use to us.
 pub(super) fn body(wire: &[u8]) -> Option<Body> {
-    let mut body = None;
-    for obu in obus(wire) {
-        let obu = obu?;
+    let mut body: Option<Range<usize>> = None;
+    for (at, obu) in obus(wire).enumerate() {
+        let obu = obu.filter(|_| at < MAX_OBUS)?;
         if obu.obu_type == FRAME && body.replace(obu.payload).is_some() {
             return None;
         }
     }
+    // Whatever is not the frame was made by nobody who has a key, and costs us time.
+    let body = body.filter(|body| wire.len() - body.len() <= MAX_AROUND);
     body.map(|sframe| Body { metadata: sframe.start..sframe.start, sframe })
 }
 
@@ -194,6 +203,8 @@ mod tests {
         let without_header = &KEY[7..];
         let shown_again = [&KEY[..7], &[0x1A, 1, 0x80]].concat();
         let intra_only = [&KEY[..7], &[0x32, 1, 0x50]].concat();
+        let hidden = [&KEY[..7], &[0x32, 1, 0x00]].concat();
+        assert!(!is_key_frame(&hidden));
         for other in [DELTA, without_header, &shown_again, &intra_only, &KEY[..7], &[], &[0x80]] {
             assert!(!is_key_frame(other), "{other:02x?}");
         }
@@ -206,6 +217,16 @@ mod tests {
         }
         // A size is not needed for the last one.
         assert!(head(&[0x12, 0, 0x30, 0x10, 1]).is_ok());
+    }
+
+    #[test]
+    fn a_sequence_header_that_is_none_is_not_copied_and_much_around_a_frame_makes_it_none() {
+        let large = [&[0x0A, 0x84, 0x08][..], &[7; 1028], &KEY[7..]].concat();
+        assert_eq!(head(&large).unwrap_err(), EncryptError::Syntax);
+        let frame = [0x32, 1, 0xAA];
+        assert!(body(&[&frame[..], &[0x7A, 0].repeat(63)].concat()).is_some());
+        assert_eq!(body(&[&frame[..], &[0x7A, 0].repeat(64)].concat()), None);
+        assert_eq!(body(&[&frame[..], &[0x7A, 0x80, 0x80, 1], &[0; 16384]].concat()), None);
     }
 
     #[test]

@@ -35,6 +35,13 @@ const IDR_SLICE: u8 = 5;
 const SEQUENCE_PARAMETER_SET: u8 = 7;
 const PICTURE_PARAMETER_SET: u8 = 8;
 
+/// Parameter sets have some tens of bytes. Of more than this nothing is copied: it would leave
+/// unencrypted what most likely is no parameter set.
+const MAX_COPY: usize = 1024;
+const MAX_COPIES: usize = 4096;
+/// Units of an encrypted frame: one slice, and what may be copied.
+const MAX_UNITS: usize = 64;
+
 /// `slice_type` (table 7-6): all slices of the picture are P, or I.
 const ALL_P: u32 = 5;
 const ALL_I: u32 = 7;
@@ -47,6 +54,25 @@ fn starts(stream: &[u8]) -> impl Iterator<Item = (u8, usize)> + '_ {
         from += start_code.find(&stream[from..])? + 3;
         Some((stream.get(from)? & 0x1F, from))
     })
+}
+
+/// Whether these are units behind their lengths, as MP4 files and some encoders have them. A length
+/// between 256 and 511 looks like a start code, and a slice behind it like a parameter set.
+fn is_length_prefixed(mut frame: &[u8]) -> bool {
+    while let Some((length, rest)) = frame.split_first_chunk() {
+        let Some(behind) = rest.get(u32::from_be_bytes(*length) as usize..) else { return false };
+        if behind.is_empty() {
+            return true;
+        }
+        frame = behind;
+    }
+    false
+}
+
+/// Whether a unit of this header byte and length is what others may read.
+fn may_be_copied(header: u8, length: usize) -> bool {
+    // forbidden_zero_bit and nal_ref_idc.
+    header & 0x80 == 0 && header & 0x60 != 0 && length <= MAX_COPY
 }
 
 /// The NAL unit that begins there, without start codes and zeros behind it.
@@ -62,11 +88,18 @@ pub(super) fn is_key_frame(frame: &[u8]) -> bool {
 }
 
 pub(super) fn head(frame: &[u8]) -> Result<Head, EncryptError> {
+    if is_length_prefixed(frame) {
+        return Err(EncryptError::Syntax);
+    }
     let mut length = 0;
-    for (unit_type, begin) in starts(frame) {
+    for (unit_type, begin) in starts(frame).take(MAX_UNITS) {
         match unit_type {
             SEQUENCE_PARAMETER_SET | PICTURE_PARAMETER_SET => {
-                length += START_CODE.len() + unit(frame, begin).len();
+                let set = unit(frame, begin).len();
+                length += START_CODE.len() + set;
+                if !may_be_copied(frame[begin], set) || length > MAX_COPIES {
+                    return Err(EncryptError::Syntax);
+                }
             }
             SLICE | IDR_SLICE => {
                 // Its end is not looked for: it may be far.
@@ -84,9 +117,9 @@ pub(super) fn head(frame: &[u8]) -> Result<Head, EncryptError> {
 /// The start of a slice with the same parameter set, as metadata.
 fn made_up_slice(slice: &[u8]) -> Result<Head, EncryptError> {
     let mut bits = Bits::unescaped(&slice[1..]);
-    let [_first_macroblock, _slice_type, parameter_set] =
+    let [_first_macroblock, slice_type, parameter_set] =
         [(); 3].map(|()| bits.exp_golomb()).map(|field| field.unwrap_or(u32::MAX));
-    if parameter_set > 255 {
+    if slice_type > 9 || parameter_set > 255 {
         return Err(EncryptError::Syntax);
     }
     let mut head = Head::default();
@@ -142,9 +175,15 @@ pub(super) fn close(out: &mut Vec<u8>, mut at: usize) {
 
 /// The only slice of an encrypted frame. All other units are of no use to us.
 pub(super) fn body(wire: &[u8]) -> Option<Body> {
-    let (unit_type, begin) = starts(wire).find(|(unit_type, _)| (1..=5).contains(unit_type))?;
+    let is_slice = |unit_type: u8| (1..=5).contains(&unit_type);
+    let (unit_type, begin) =
+        starts(wire).take(MAX_UNITS).find(|(unit_type, _)| is_slice(*unit_type))?;
     let slice = unit(wire, begin);
-    if starts(&wire[slice.end..]).any(|(unit_type, _)| (1..=5).contains(&unit_type)) {
+    // Whatever is not the slice was made by nobody who has a key, and costs us time.
+    let behind = starts(&wire[slice.end..]).take(MAX_UNITS);
+    if wire.len() - slice.len() > 2 * MAX_COPIES
+        || behind.enumerate().any(|(at, (unit_type, _))| is_slice(unit_type) || at + 1 == MAX_UNITS)
+    {
         return None;
     }
     let unit = &wire[slice.clone()];
@@ -326,9 +365,51 @@ mod tests {
             access_unit(&[&[0x65]]),
             access_unit(&[&[0x65, 0x88]]),
             access_unit(&[&[0x62, 0x88, 0x84]]),
+            // slice_type 10.
+            bytes("00 00 01 41 8b ff ff"),
+            // Parameter sets that are none: of no importance, forbidden, too large, too many.
+            access_unit(&[&[7, 1, 2], &slice(0x65, 0)]),
+            access_unit(&[&[0xE7, 1, 2], &slice(0x65, 0)]),
+            access_unit(&[&[0x67; MAX_COPY + 1], &slice(0x65, 0)]),
+            access_unit(
+                &[
+                    &[[0x67; MAX_COPY]; 5].concat().chunks(MAX_COPY).collect::<Vec<_>>()[..],
+                    &[&slice(0x65, 0)],
+                ]
+                .concat(),
+            ),
         ] {
             assert_eq!(head(&frame).unwrap_err(), EncryptError::Syntax, "{frame:02x?}");
         }
+    }
+
+    #[test]
+    fn units_behind_their_lengths_are_refused_whatever_they_look_like() {
+        // The first length is 359: a start code, and a parameter set that is a slice. The second is
+        // 321, and what follows would do as the header of a slice.
+        let first = [&[0, 0, 1, 0x67][..], &[0x41, 0x9A], &[5; 357]].concat();
+        let second = [&[0, 0, 1, 0x41][..], &[0x65, 0x88, 0x84], &[5; 318]].concat();
+        let frame = [first, second].concat();
+        assert!(is_length_prefixed(&frame));
+        assert_eq!(head(&frame).unwrap_err(), EncryptError::Syntax);
+        let plain = access_unit(&[&slice(0x65, 0)]);
+        let prefixed = [&(plain.len() as u32 - 4).to_be_bytes()[..], &plain[4..]].concat();
+        assert_eq!(head(&prefixed).unwrap_err(), EncryptError::Syntax);
+        assert!(!is_length_prefixed(&plain) && !is_length_prefixed(&[]));
+    }
+
+    #[test]
+    fn an_encrypted_frame_among_much_else_is_none() {
+        let slice = bytes("00 00 00 01 65 88 ff aa 80");
+        let sei = bytes("00 00 01 06 05");
+        let among = |before: usize, behind: usize| {
+            [sei.repeat(before), slice.clone(), sei.repeat(behind)].concat()
+        };
+        assert!(body(&among(60, 60)).is_some());
+        assert_eq!(body(&among(64, 0)), None);
+        assert_eq!(body(&among(0, 64)), None);
+        let large = [&slice[..], &[0, 0, 1, 6], &[5; 2 * MAX_COPIES]].concat();
+        assert_eq!(body(&large), None);
     }
 
     #[test]

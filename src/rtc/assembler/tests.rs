@@ -180,6 +180,25 @@ fn a_late_first_packet_behind_a_loss_is_waited_for_as_well() {
 }
 
 #[test]
+fn packets_sent_again_behind_a_gap_do_not_prolong_the_wait() {
+    let (packets, frames) = packets(Codec::Vp8, &[100, 5_000, 100]);
+    let now = Instant::now();
+    let mut assembler = Assembler::new(Codec::Vp8);
+    // Of the second frame only the first and the last packet; the others come from the back.
+    let arrived = [&packets[..2], &packets[5..]].concat();
+    assert_eq!(feed(&mut assembler, &arrived, now), whole(&frames[..1]));
+    let due = Some(now + VIDEO_PATIENCE);
+    for (number, packet) in packets[3..5].iter().rev().enumerate() {
+        assert_eq!(assembler.poll_timeout(), due);
+        let late = now + VIDEO_PATIENCE / 4 * (number as u32 + 1);
+        assert_eq!(feed(&mut assembler, std::slice::from_ref(packet), late), []);
+    }
+    assert_eq!(assembler.poll_timeout(), due);
+    assembler.handle_timeout(now + VIDEO_PATIENCE);
+    assert_eq!(drain(&mut assembler), [(frames[2].clone(), true)]);
+}
+
+#[test]
 fn a_frame_lost_as_a_whole_is_reported_too() {
     let (packets, frames) = packets(Codec::Opus, &[10, 20, 30]);
     let (mut assembler, now) = (Assembler::new(Codec::Opus), Instant::now());
