@@ -7,6 +7,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are to be seen")]
 
 mod allocations;
+#[cfg(feature = "rtc")]
+mod assembler;
 #[path = "../../benches/crowd/mod.rs"]
 #[allow(dead_code, reason = "the benches use more of it")]
 mod crowd;
