@@ -154,7 +154,7 @@ pub(super) fn body(wire: &[u8]) -> Option<Body> {
     }
     // Whatever is not the frame was made by nobody who has a key, and costs us time.
     let body = body.filter(|body| wire.len() - body.len() <= MAX_AROUND);
-    body.map(|sframe| Body { metadata: sframe.start..sframe.start, sframe })
+    body.map(|sframe| Body { metadata: sframe.start..sframe.start, sframe, is_escaped: false })
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
         let wire = wrapped(KEY, &[0xAA; 3]);
         let head = [0x0A, 3, 7, 8, 9, 0x32, 0x83, 0x80, 0x80, 0];
         assert_eq!(wire, [&head[..], &[0xAA; 3]].concat());
-        assert_eq!(body(&wire), Some(Body { metadata: 10..10, sframe: 10..13 }));
+        assert_eq!(body(&wire), Some(Body { metadata: 10..10, sframe: 10..13, is_escaped: false }));
         let wire = wrapped(OTHER_KEY, &[0xAA; 3]);
         assert_eq!(wire[..7], OTHER_KEY[..7]);
         let wire = wrapped(DELTA, &[0xAA; 300]);

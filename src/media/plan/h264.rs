@@ -178,7 +178,7 @@ pub(super) fn body(wire: &[u8]) -> Option<Body> {
     let is_slice = |unit_type: u8| (1..=5).contains(&unit_type);
     let (unit_type, begin) =
         starts(wire).take(MAX_UNITS).find(|(unit_type, _)| is_slice(*unit_type))?;
-    let slice = unit(wire, begin);
+    let (slice, is_escaped) = slice_at(wire, begin);
     // Whatever is not the slice was made by nobody who has a key, and costs us time.
     let behind = starts(&wire[slice.end..]).take(MAX_UNITS);
     if wire.len() - slice.len() > 2 * MAX_COPIES
@@ -197,15 +197,31 @@ pub(super) fn body(wire: &[u8]) -> Option<Body> {
         return None;
     }
     let begin = slice.start + 1 + bits.bytes_read();
-    (begin + 1 < slice.end)
-        .then(|| Body { metadata: slice.start..begin, sframe: begin..slice.end - 1 })
+    (begin + 1 < slice.end).then(|| Body {
+        metadata: slice.start..begin,
+        sframe: begin..slice.end - 1,
+        is_escaped,
+    })
+}
+
+/// The NAL unit that begins there, and whether it may have escapes: both in one pass.
+fn slice_at(wire: &[u8], begin: usize) -> (Range<usize>, bool) {
+    let (zeros, mut at, mut is_escaped) = (memmem::Finder::new(&[0, 0]), begin, false);
+    let end = loop {
+        let Some(found) = zeros.find(&wire[at..]) else { break wire.len() };
+        at += found;
+        match wire.get(at + 2) {
+            Some(1) => break at,
+            Some(3) => is_escaped = true,
+            _ => {}
+        }
+        at += 1;
+    };
+    let zeros = wire[begin..end].iter().rev().take_while(|byte| **byte == 0).count();
+    (begin..end - zeros, is_escaped)
 }
 
 const ESCAPED: [u8; 3] = [0, 0, 3];
-
-pub(super) fn has_escapes(bytes: &[u8]) -> bool {
-    memmem::find(bytes, &ESCAPED).is_some()
-}
 
 /// Takes the third byte out of each escape from `at` on; returns where the bytes end then.
 pub(super) fn unescape(bytes: &mut [u8], at: usize) -> usize {
@@ -339,7 +355,7 @@ mod tests {
                 write_head(&frame, &head, &mut wire);
                 assert!(wire[4..].windows(2).all(|pair| pair != [0, 0]));
                 wire.extend([0xAB, 0xCD, TRAILING_BITS]);
-                let Body { metadata, sframe } = body(&wire).unwrap();
+                let Body { metadata, sframe, .. } = body(&wire).unwrap();
                 assert_eq!((&wire[metadata], &wire[sframe]), (head.metadata(), &[0xAB, 0xCD][..]));
             }
             let frame = access_unit(&[&slice(header, 256)]);
@@ -415,7 +431,7 @@ mod tests {
     #[test]
     fn an_encrypted_frame_has_one_slice_that_looks_as_it_must() {
         let good = "00 00 00 01 65 88 ff aa 80";
-        let expected = Body { metadata: 4..7, sframe: 7..8 };
+        let expected = Body { metadata: 4..7, sframe: 7..8, is_escaped: false };
         assert_eq!(body(&bytes(good)), Some(expected));
         // Other units do not count, wherever they are.
         let among = "00 00 01 09 10 00 00 01 67 01 00 00 01 65 88 ff aa 80 00 00 00 01 06 05";

@@ -46,6 +46,8 @@ impl Head {
 pub(super) struct Body {
     pub(super) metadata: Range<usize>,
     pub(super) sframe: Range<usize>,
+    /// Whether there may be escapes in the ciphertext.
+    pub(super) is_escaped: bool,
 }
 
 impl Unit {
@@ -85,10 +87,6 @@ impl Unit {
             Self::H264 => h264::body(wire),
             Self::Av1 => av1::body(wire),
         }
-    }
-
-    fn has_escapes(self, sframe: &[u8]) -> bool {
-        self == Self::H264 && h264::has_escapes(sframe)
     }
 
     /// Replaces what `out` holds by the encrypted form of `frame`.
@@ -136,7 +134,7 @@ impl Unit {
         let mut first = [0; Header::MAX_LENGTH + Header::MAX_LENGTH / 2];
         let length = sframe.len().min(first.len());
         first[..length].copy_from_slice(&sframe[..length]);
-        let length = self.unescape(&mut first[..length], 0);
+        let length = if body.is_escaped { self.unescape(&mut first[..length], 0) } else { length };
         let (header, _) = Header::parse(&first[..length])?;
         Ok(Sealed { unit: self, header, body })
     }
@@ -169,10 +167,9 @@ impl Sealed {
         wire: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), DecryptError> {
-        let Body { metadata, sframe } = &self.body;
-        let bytes = &wire[sframe.clone()];
-        if !self.unit.has_escapes(bytes) {
-            let ciphertext = Ciphertext::parse(bytes)?;
+        let Body { metadata, sframe, is_escaped } = &self.body;
+        if !is_escaped {
+            let ciphertext = Ciphertext::parse(&wire[sframe.clone()])?;
             return key.open_into(&wire[metadata.clone()], &ciphertext, out, 0);
         }
         out.clear();
@@ -201,9 +198,9 @@ impl Sealed {
         key: &OpenKey,
         frame: &mut [u8],
     ) -> Result<Range<usize>, DecryptError> {
-        let Body { metadata, sframe } = self.body.clone();
+        let Body { metadata, sframe, is_escaped } = self.body.clone();
         let bytes = &mut frame[..sframe.end];
-        let end = self.unit.unescape(bytes, sframe.start);
+        let end = if is_escaped { self.unit.unescape(bytes, sframe.start) } else { bytes.len() };
         let opened = key.open_where_it_stands(&mut bytes[..end], metadata);
         opened.inspect_err(|_| frame.zeroize())
     }
