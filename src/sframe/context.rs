@@ -8,7 +8,8 @@ use super::{
 /// The largest media frame, in bytes: 4 MiB.
 pub const MAX_FRAME_SIZE: usize = 4 << 20;
 
-/// The most bytes that encryption adds to a frame: header and tag.
+/// The most bytes that SFrame adds to a frame: header and tag. Of H.264 and AV1 what their plans put
+/// around it comes on top.
 pub const MAX_OVERHEAD: usize = Header::MAX_LENGTH + CipherSuite::TAG_LENGTH;
 
 /// Metadata up to this length is authenticated without allocating. No codec's is longer.

@@ -2,7 +2,7 @@ use std::{collections::HashMap, fs, io::Cursor, path::PathBuf, process::Command,
 
 use anyhow::{Context, bail, ensure};
 use ogg::PacketReader;
-use olmcast::primitives::Codec;
+use olmcast::{media, primitives::Codec};
 
 /// Widths and heights of a simulcast's layers, from the highest on; a single stream has the first.
 const SIZES: [&str; 3] = ["640x360", "320x180", "160x90"];
@@ -67,7 +67,7 @@ impl Studio {
             Codec::H264 => access_units(&bytes),
             _ => ivf_frames(&bytes)?,
         };
-        let frame = |data: Vec<u8>| Frame { key_frame: is_key_frame(codec, &data), data };
+        let frame = |data: Vec<u8>| Frame { key_frame: media::is_key_frame(codec, &data), data };
         let frames: Vec<_> = frames.into_iter().map(frame).collect();
         ensure!(frames.len() > 60, "ffmpeg made {} frames of {codec} only", frames.len());
         ensure!(frames.first().is_some_and(|frame| frame.key_frame), "{codec}: no key frame first");
@@ -174,21 +174,8 @@ fn video_encoder(codec: Codec) -> anyhow::Result<&'static [&'static str]> {
     })
 }
 
-fn is_key_frame(codec: Codec, frame: &[u8]) -> bool {
-    let first = frame.first().copied().unwrap_or_default();
-    match codec {
-        Codec::Vp8 => first & 0x01 == 0,
-        // Neither a shown existing frame nor an inter frame, in profile 0.
-        Codec::Vp9 => first & 0x0C == 0,
-        Codec::H264 => nal_units(frame).iter().any(|unit| unit[0] & 0x1F == 5),
-        // A sequence header comes first.
-        Codec::Av1 => first >> 3 & 0x0F == 1,
-        _ => true,
-    }
-}
-
 /// The frames of an IVF file; of AV1 without the temporal delimiters, which RTP does not carry.
-fn ivf_frames(bytes: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
+pub(crate) fn ivf_frames(bytes: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
     ensure!(bytes.starts_with(b"DKIF"), "this is no IVF file");
     let (mut rest, mut frames) = (bytes.get(32..).unwrap_or_default(), Vec::new());
     while let Some((size, behind)) = rest.split_first_chunk::<4>() {
@@ -272,7 +259,7 @@ mod tests {
         let first = [0, 0, 0, 1, 0x67, 9, 0, 0, 0, 1, 0x68, 9, 0, 0, 0, 1, 0x65, 0x88];
         let first = [&first[..], &[0, 0, 0, 1, 0x65, 0x40]].concat();
         assert_eq!(units, [first, vec![0, 0, 0, 1, 0x41, 0x9A]]);
-        let key_frames = units.iter().map(|unit| is_key_frame(Codec::H264, unit));
+        let key_frames = units.iter().map(|unit| media::is_key_frame(Codec::H264, unit));
         assert_eq!(key_frames.collect::<Vec<_>>(), [true, false]);
     }
 }

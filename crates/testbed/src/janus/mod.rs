@@ -16,6 +16,7 @@ use anyhow::ensure;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+pub(crate) use self::media::ivf_frames;
 use self::{
     case::{Case, Stage},
     media::Studio,

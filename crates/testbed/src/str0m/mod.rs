@@ -24,9 +24,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::live::{
-    block_on,
-    room::{Room, connect},
+use crate::{
+    janus::ivf_frames,
+    live::{
+        block_on,
+        room::{Room, connect},
+    },
 };
 use peer::Peer;
 
@@ -87,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn perform(length: Duration) -> anyhow::Result<Report> {
-    let frames: Arc<Vec<&[u8]>> = Arc::new(frames(VIDEO).context("the embedded file is damaged")?);
+    let frames = Arc::new(ivf_frames(VIDEO)?);
     let relay = Relay::bind(RelayConfig::default()).await?;
     let (whip, whep) =
         ["whip", "whep"].map(|kind| format!("http://{}/{kind}/camera", relay.local_addr())).into();
@@ -140,7 +143,7 @@ async fn with_key(client: &Client) -> anyhow::Result<(Subscription, FrameDecrypt
 async fn send(
     mut peer: Peer,
     mut encryptor: FrameEncryptor,
-    frames: &[&[u8]],
+    frames: &[Vec<u8>],
     length: Duration,
 ) -> anyhow::Result<u64> {
     let (start, mut sent, mut next) = (Instant::now(), 0, 0);
@@ -155,7 +158,7 @@ async fn send(
             break;
         }
         if peer.is_connected() {
-            let wire = encryptor.encrypt(frames[next % frames.len()])?;
+            let wire = encryptor.encrypt(&frames[next % frames.len()])?;
             peer.write(MediaTime::from_90khz(u64::from(number) * TICKS), wire)?;
             next += 1;
             sent += 1;
@@ -167,10 +170,10 @@ async fn send(
 async fn receive_with_str0m(
     whep: &str,
     mut decryptor: FrameDecryptor,
-    frames: &[&[u8]],
+    frames: &[Vec<u8>],
     length: Duration,
 ) -> anyhow::Result<Seen> {
-    let genuine: HashSet<&[u8]> = frames.iter().copied().collect();
+    let genuine: HashSet<&[u8]> = frames.iter().map(Vec::as_slice).collect();
     let mut peer = Peer::connect(whep, Direction::RecvOnly).await?;
     let (end, mut seen, mut plain) = (Instant::now() + length, Seen::default(), Vec::new());
     while let Some(event) = peer.event(end).await? {
@@ -192,10 +195,10 @@ async fn receive_with_str0m(
 async fn receive_with_webrtc(
     whep: &str,
     decryptor: FrameDecryptor,
-    frames: &[&[u8]],
+    frames: &[Vec<u8>],
     length: Duration,
 ) -> anyhow::Result<Seen> {
-    let genuine: HashSet<&[u8]> = frames.iter().copied().collect();
+    let genuine: HashSet<&[u8]> = frames.iter().map(Vec::as_slice).collect();
     let (connection, mut receivers) = connect_subscriber(whep, [decryptor]).await?;
     let mut receiver = receivers.pop().context("no track")?;
     let mut mismatched = 0;
@@ -209,18 +212,6 @@ async fn receive_with_webrtc(
     let stats = receiver.stats();
     connection.close().await;
     Ok(Seen { received: stats.received, opened: stats.opened, mismatched })
-}
-
-/// The frames of an IVF file.
-fn frames(file: &[u8]) -> Option<Vec<&[u8]>> {
-    let (mut rest, mut frames) = (file.get(32..)?, Vec::new());
-    while let Some((header, behind)) = rest.split_at_checked(12) {
-        let length = u32::from_le_bytes(*header.first_chunk()?) as usize;
-        let (frame, next) = behind.split_at_checked(length)?;
-        frames.push(frame);
-        rest = next;
-    }
-    (!frames.is_empty()).then_some(frames)
 }
 
 #[cfg(test)]
