@@ -16,12 +16,14 @@
 //! too, since a handover to each of thousands of holders must be small. Unknown fields are ignored,
 //! unknown versions and kinds are refused. All of it tolerates loss, repetition and reordering.
 
+mod directory;
 mod envelope;
 mod messages;
 mod olm;
 mod public_key;
 pub mod service;
 
+pub use directory::{DeviceKeys, FallbackKey, KeysUpload, OneTimeKey};
 pub use envelope::{Carrier, Envelope, EnvelopeError, MAX_ENVELOPE, OlmCarrier, SignedMessage};
 pub use messages::{
     Answers, Beacon, Kind, StreamEnd, StreamKeyWithheld, StreamOffer, Subscribe, TrackOffer,

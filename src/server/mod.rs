@@ -23,7 +23,9 @@
 //! # }
 //! ```
 
+mod bus;
 mod connection;
+mod doorbells;
 mod http;
 mod hub;
 mod limits;

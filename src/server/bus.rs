@@ -1,0 +1,58 @@
+//! How the nodes of one service hear of each other. A service of one node has no bus: what happens
+//! is applied to its rooms at once. With one, a change is proposed to all nodes and applied on each
+//! when it comes back, in the same order everywhere.
+
+use async_trait::async_trait;
+
+use super::store::StoreError;
+use crate::{
+    primitives::{DeviceId, RoomId, StreamId},
+    protocol::service::Payload,
+};
+
+/// Something that changes a room for everybody in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RoomChange {
+    Enter {
+        room: RoomId,
+        device: DeviceId,
+    },
+    Leave {
+        room: RoomId,
+        device: DeviceId,
+    },
+    SetState {
+        room: RoomId,
+        device: DeviceId,
+        stream: StreamId,
+        bytes: Payload,
+    },
+    /// With the publisher's signed end, or none if the service drops the state by itself.
+    ClearState {
+        room: RoomId,
+        device: DeviceId,
+        stream: StreamId,
+        bytes: Option<Payload>,
+    },
+}
+
+/// What comes over the bus from all nodes, this one included.
+pub(super) trait BusEvents: Send + Sync + 'static {
+    /// A change, to be applied now.
+    fn apply(&self, change: RoomChange);
+    /// Somebody on another node told the whole room something.
+    fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload);
+    /// A device has connected to another node; an older connection to this one is over.
+    fn attached_elsewhere(&self, device: DeviceId);
+}
+
+/// The contract; see the module.
+#[async_trait]
+pub(super) trait Bus: Send + Sync + 'static {
+    /// Proposes a change. Returns when this node has applied it.
+    async fn propose(&self, change: RoomChange) -> Result<(), StoreError>;
+    /// Passes a broadcast on to the other nodes; it may be lost.
+    async fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload);
+    /// Tells the other nodes that a device has connected here.
+    async fn attached(&self, device: DeviceId);
+}
