@@ -64,12 +64,26 @@ pub struct ServerConfig {
     pub names: Vec<String>,
     /// What is granted.
     pub limits: Limits,
+    /// Where it remembers.
+    pub store: StoreConfig,
+}
+
+/// Where a key service remembers the directory and mail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreConfig {
+    /// In memory: everything is gone with the process.
+    #[default]
+    Memory,
+    /// In one file of this folder, which is made if it is not there. One process at a time.
+    Redb(std::path::PathBuf),
 }
 
 impl ServerConfig {
-    /// A service at this address, without further names and with the default limits.
+    /// A service at this address, without further names, with the default limits, and in memory.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, names: Vec::new(), limits: Limits::default() }
+        let (names, limits) = (Vec::new(), Limits::default());
+        Self { listen, names, limits, store: StoreConfig::Memory }
     }
 }
 
