@@ -1,12 +1,15 @@
 //! The key service: it carries messages that it can neither read nor forge, and decides nothing.
 //!
 //! `GET /v1/connect` is the WebSocket that devices speak
-//! [`protocol::service`](crate::protocol::service) over; `GET /healthz` answers when the service
-//! is up. Everything is kept in memory: a service that restarts is told again by its devices
+//! [`protocol::service`](crate::protocol::service) over; `GET /healthz` answers when the process is
+//! up, `GET /readyz` when devices should come to it. `GET /metrics` is answered on a listener of
+//! its own, if there is one, since it is nobody else's business. Everything is kept in memory: a service that restarts is told again by its devices
 //! what it has to know.
 //!
 //! ```text
 //! http        accepts connections, upgrades them          names    what the service is called
+//! tls         its certificate                             metrics  what it counts
+//! addresses   what one address may take up
 //! connection  one device: authenticate, then converse     rate     how fast one may talk
 //! hub         where connections meet: rooms, mail         store    what is remembered
 //! ```
@@ -23,16 +26,19 @@
 //! # }
 //! ```
 
+mod addresses;
 mod bus;
 mod connection;
 mod doorbells;
 mod http;
 mod hub;
 mod limits;
+mod metrics;
 mod names;
 mod rate;
 mod snapshot;
 mod store;
+mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -44,8 +50,9 @@ use tokio::{
 use tracing::info;
 
 pub use limits::Limits;
+pub use tls::{Tls, TlsError};
 
-use self::{http::Service, hub::Hub, names::Names};
+use self::{http::Service, hub::Hub, metrics::Metrics, names::Names, tls::Current};
 
 /// How long connections may take to end when the service shuts down.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -66,6 +73,15 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Where it remembers.
     pub store: StoreConfig,
+    /// Its certificate. Without one it speaks in the clear: for one machine, or behind something
+    /// that does TLS for it.
+    pub tls: Option<Tls>,
+    /// Where `/metrics` is answered, and `/healthz` and `/readyz` as well. In the clear, and to
+    /// everybody who can reach it; it never is on the public address.
+    pub metrics: Option<SocketAddr>,
+    /// How long the service goes on after it was told to end, while `/readyz` says so: what
+    /// balances load needs some time to look.
+    pub drain_delay: Duration,
 }
 
 /// Where a key service remembers the directory and mail.
@@ -80,10 +96,18 @@ pub enum StoreConfig {
 }
 
 impl ServerConfig {
-    /// A service at this address, without further names, with the default limits, and in memory.
+    /// A service at this address, without further names, with the default limits, in memory, in
+    /// the clear, and without metrics.
     pub fn new(listen: SocketAddr) -> Self {
-        let (names, limits) = (Vec::new(), Limits::default());
-        Self { listen, names, limits, store: StoreConfig::Memory }
+        Self {
+            listen,
+            names: Vec::new(),
+            limits: Limits::default(),
+            store: StoreConfig::Memory,
+            tls: None,
+            metrics: None,
+            drain_delay: Duration::ZERO,
+        }
     }
 }
 
@@ -98,6 +122,9 @@ pub enum ServerError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Its certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,
@@ -107,6 +134,8 @@ pub enum ServerError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// Still at work, but `/readyz` says that it will end.
+    Leaving,
     Draining,
 }
 
@@ -114,6 +143,9 @@ enum Phase {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
+    tls: Option<Current>,
+    drain_delay: Duration,
     phase: watch::Sender<Phase>,
     /// Yields `None` when the last task has ended: each holds a sender.
     ended: mpsc::Receiver<()>,
@@ -133,11 +165,15 @@ impl Server {
     /// Starts a key service. Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// [`ServerError::Listen`] if the address cannot be listened on; [`ServerError::Randomness`].
+    /// [`ServerError::Listen`] if an address cannot be listened on; [`ServerError::Tls`],
+    /// [`ServerError::Randomness`].
     pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let tls = config.tls.map(Current::load).transpose()?;
+        let (listener, address) = listen(config.listen).await?;
+        let observed = match config.metrics {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         let mut instance = [0; 16];
         getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
 
@@ -145,7 +181,7 @@ impl Server {
         let (phase, phases) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let names = Names::new(config.names);
-        let service = Service::new(hub.clone(), names, phases, alive);
+        let service = Service::new(hub.clone(), names, phases, Arc::new(Metrics::new()));
         let expire = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(EXPIRE_EVERY);
             loop {
@@ -153,10 +189,14 @@ impl Server {
                 hub.expire();
             }
         });
-        let accept = tokio::spawn(http::accept(listener, service));
-        info!(%address, "key service up");
-        let tasks = vec![AbortOnDrop(accept), AbortOnDrop(expire)];
-        Ok(Self { address, phase, ended, tasks })
+        let mut tasks = vec![AbortOnDrop(expire)];
+        let metrics = observed.as_ref().map(|(_, address)| *address);
+        if let Some((listener, _)) = observed {
+            tasks.push(AbortOnDrop(tokio::spawn(http::observe(listener, service.clone()))));
+        }
+        tasks.push(AbortOnDrop(tokio::spawn(http::accept(listener, tls.clone(), service, alive))));
+        info!(%address, tls = tls.is_some(), "key service up");
+        Ok(Self { address, metrics, tls, drain_delay: config.drain_delay, phase, ended, tasks })
     }
 
     /// Where the service listens.
@@ -164,13 +204,43 @@ impl Server {
         self.address
     }
 
-    /// Stops listening, tells every device why, and returns when all connections have ended, or
-    /// after three seconds.
+    /// Where `/metrics` is answered, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Reads the certificate's files again, for new connections. Nothing changes without TLS, or
+    /// if they cannot be used.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), Current::reload)
+    }
+
+    /// Resolves, with a text that says why, when the store has failed for good. The service can
+    /// take nothing over any more: it should be ended, and started again when that is mended.
+    pub async fn failed(&self) -> String {
+        std::future::pending().await
+    }
+
+    /// Lets `/readyz` say that the service ends, and waits for
+    /// [`drain_delay`](ServerConfig::drain_delay). Then it stops listening, tells every device why,
+    /// and returns when all connections have ended, or after three seconds.
     pub async fn shutdown(mut self) {
         info!(address = %self.address, "key service shutting down");
+        self.phase.send_replace(Phase::Leaving);
+        tokio::time::sleep(self.drain_delay).await;
         self.phase.send_replace(Phase::Draining);
         // Whatever does not end in time is cut when the sender of the phase is dropped.
         let _ = tokio::time::timeout(DRAIN, self.ended.recv()).await;
         self.tasks.clear();
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }

@@ -9,6 +9,7 @@ use crate::{
     protocol::service::{ClientFrame, FrameError, RefusalCode, ServerFrame, Subject},
     server::{
         hub::Hub,
+        metrics::Metrics,
         rate::{Rate, Verdict},
     },
 };
@@ -16,6 +17,7 @@ use crate::{
 /// What is known of the device on the other side.
 pub(super) struct Conversation<'a> {
     pub(super) hub: &'a Hub,
+    pub(super) metrics: &'a Metrics,
     pub(super) device: DeviceId,
     pub(super) nonce: [u8; 32],
     pub(super) rate: Rate,
@@ -28,8 +30,7 @@ impl Conversation<'_> {
             Ok(frame) => frame,
             // Whole and readable, only larger than is taken: no reason to hang up.
             Err(FrameError::TooLarge) => {
-                let (subject, code) = (Subject::Connection, RefusalCode::TooLarge);
-                return wire.send(&ServerFrame::Refused { subject, code }).await;
+                return self.refuse(wire, Subject::Connection, false, RefusalCode::TooLarge).await;
             }
             Err(error) => return Err(error.into()),
         };
@@ -46,16 +47,20 @@ impl Conversation<'_> {
                 Subject::Stream { room: *room, stream: *stream }
             }
         };
+        let is_mail = matches!(frame, ClientFrame::Send { .. });
         if self.rate.count(&frame, bytes.len()) == Verdict::TooFast {
             if !matches!(frame, ClientFrame::Ack { .. } | ClientFrame::Leave { .. }) {
-                return self.refuse(wire, subject, RefusalCode::RateLimited).await;
+                return self.refuse(wire, subject, is_mail, RefusalCode::RateLimited).await;
             }
             // These two cannot be refused, so whoever sends too many waits.
             sleep(Duration::from_millis(20)).await;
         }
         match self.handle(frame) {
-            Ok(answers) => wire.send_all(&answers).await,
-            Err(code) => self.refuse(wire, subject, code).await,
+            Ok(answers) => {
+                self.metrics.frame(is_mail, None);
+                wire.send_all(&answers).await
+            }
+            Err(code) => self.refuse(wire, subject, is_mail, code).await,
         }
     }
 
@@ -106,8 +111,10 @@ impl Conversation<'_> {
         &self,
         wire: &mut Wire,
         subject: Subject,
+        is_mail: bool,
         code: RefusalCode,
     ) -> Result<(), End> {
+        self.metrics.frame(is_mail, Some(code));
         debug!(device = self.device.short(), ?code, "refused");
         wire.send(&ServerFrame::Refused { subject, code }).await
     }
