@@ -87,8 +87,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(name: &str, arguments: &[S]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_olmcast"))
-            .args(arguments)
+        Self::run(name, Command::new(env!("CARGO_BIN_EXE_olmcast")).args(arguments))
+    }
+
+    pub(crate) fn run(name: &str, command: &mut Command) -> Self {
+        let mut child = command
             // A user may have this set; messages must stay messages.
             .env("RUST_BACKTRACE", "1")
             .env_remove("RUST_LOG")

@@ -4,6 +4,7 @@
 
 mod admission;
 mod demo;
+mod disk;
 mod fixture;
 mod kicks;
 mod losses;
