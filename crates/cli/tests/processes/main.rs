@@ -8,5 +8,6 @@ mod fixture;
 mod kicks;
 mod losses;
 mod recordings;
+mod serving;
 mod strangers;
 mod usage;
