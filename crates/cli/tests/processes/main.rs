@@ -9,5 +9,6 @@ mod fixture;
 mod kicks;
 mod losses;
 mod recordings;
+mod serving;
 mod strangers;
 mod usage;
