@@ -31,6 +31,10 @@ pub struct Limits {
     pub stranger_bytes: usize,
     /// Bytes that wait for all recipients together.
     pub store_bytes: usize,
+    /// Devices in the directory.
+    pub devices: usize,
+    /// One-time keys that the directory keeps of one device.
+    pub one_time_keys: usize,
     /// How long mail is kept for a recipient who does not collect it.
     pub mail_ttl: Duration,
     /// How long a device's room state outlives its presence.
@@ -69,6 +73,8 @@ impl Default for Limits {
             stranger_lane: 16,
             stranger_bytes: 16 << 20,
             store_bytes: 512 << 20,
+            devices: 1 << 20,
+            one_time_keys: 100,
             mail_ttl: Duration::from_secs(60),
             state_grace: Duration::from_secs(5),
             acquaintance: Duration::from_secs(60),

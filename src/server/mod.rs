@@ -44,6 +44,8 @@ use tokio::{
 use tracing::info;
 
 pub use limits::Limits;
+#[cfg(feature = "nats")]
+pub use store::nats::{NatsConfig, NatsError};
 
 use self::{http::Service, hub::Hub, names::Names};
 
@@ -77,6 +79,9 @@ pub enum StoreConfig {
     Memory,
     /// In one file of this folder, which is made if it is not there. One process at a time.
     Redb(std::path::PathBuf),
+    /// On NATS JetStream, together with all other nodes of the same service.
+    #[cfg(feature = "nats")]
+    Nats(NatsConfig),
 }
 
 impl ServerConfig {

@@ -11,7 +11,11 @@
 //!
 //! Who is in which room is not here: it is true only as long as connections live (`server::rooms`).
 
+#[cfg(test)]
+mod conformance;
 pub(super) mod memory;
+#[cfg(feature = "nats")]
+pub(super) mod nats;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
