@@ -102,7 +102,7 @@ impl Shared {
     }
 
     /// Takes a place in a mailbox; see the module on how exactly these are counted.
-    async fn find_room(&self, to: &DeviceId, lane: Lane, at_most: usize) -> Result<(), StoreError> {
+    async fn find_room(&self, to: &DeviceId, lane: Lane) -> Result<(), StoreError> {
         let full = StoreError::Refused(RefusalCode::MailboxFull);
         match self.recents.take_place(to, lane) {
             Allowed::Yes => return Ok(()),
