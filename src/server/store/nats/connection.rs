@@ -10,7 +10,7 @@ use async_nats::{
         response::Response,
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
@@ -167,7 +167,40 @@ impl Connection {
     ) -> Result<u64, NotStored> {
         Self::stored(self.send(subject, message).await?).await
     }
+
+    /// Deletes one message. True if it was there: of all who try, one is told so.
+    pub(super) async fn delete(&self, stream: &str, sequence: u64) -> Result<bool, StoreError> {
+        let request = Delete { seq: sequence, no_erase: true };
+        match self.ask::<Deleted>(format!("STREAM.MSG.DELETE.{stream}"), &request).await? {
+            Ok(Deleted { success }) => Ok(success),
+            Err(error) if error.error_code() == ErrorCode::SEQUENCE_NOT_FOUND => Ok(false),
+            // The same, from where the store itself was asked. This code has other causes too, and
+            // the text alone tells them apart.
+            Err(error)
+                if error.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
+                    && GONE.iter().any(|text| error.to_string().contains(text)) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
 }
+
+#[derive(Serialize)]
+struct Delete {
+    seq: u64,
+    /// Nothing here is secret, so nothing need be overwritten.
+    no_erase: bool,
+}
+
+#[derive(Deserialize)]
+struct Deleted {
+    success: bool,
+}
+
+/// What a server says of a message that was deleted before.
+const GONE: [&str; 2] = ["no message found", "deleted message"];
 
 /// Bounds an operation.
 pub(super) async fn within<T>(operation: impl Future<Output = T>) -> Result<T, StoreError> {

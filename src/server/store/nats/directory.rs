@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use async_nats::jetstream::{ErrorCode, message::PublishMessage};
+use async_nats::jetstream::message::PublishMessage;
 use futures_util::future::{join_all, try_join_all};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -21,9 +21,6 @@ const DRAWN_FROM: usize = 16;
 /// How often something is tried again that others were faster at.
 const TRIES: usize = 64;
 
-/// What a server says of a message that was deleted before.
-const GONE: [&str; 2] = ["no message found", "deleted message"];
-
 /// What is stored of a device.
 #[derive(Clone, Serialize, Deserialize)]
 struct Stored {
@@ -31,18 +28,6 @@ struct Stored {
     fallback: Option<FallbackKey>,
     /// The highest number of a one-time key that was seen.
     highest: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Delete {
-    seq: u64,
-    /// Public keys need not be overwritten.
-    no_erase: bool,
-}
-
-#[derive(Deserialize)]
-struct Deleted {
-    success: bool,
 }
 
 impl Shared {
@@ -175,6 +160,7 @@ impl Shared {
         device: &DeviceId,
     ) -> Result<Option<Claimed>, StoreError> {
         self.first_time(once).await?;
+        let stream = self.layout.keys_stream(device);
         for _ in 0..TRIES {
             let mut keys = self.some_keys(device).await?;
             if keys.is_empty() {
@@ -186,7 +172,7 @@ impl Shared {
             for Found { sequence, bytes } in keys {
                 // An answer that is lost burns a key, which is better than a key that goes out
                 // twice: nothing is tried again here.
-                if !self.delete_key(device, sequence).await? {
+                if !self.nats.delete(&stream, sequence).await? {
                     continue;
                 }
                 if let Ok(key) = postcard::from_bytes(&bytes) {
@@ -209,25 +195,5 @@ impl Shared {
             .map(|(sequence, bytes)| Found { sequence, bytes: bytes.into() })
             .into_iter()
             .collect())
-    }
-
-    /// Whether it was there, and nobody else has deleted it: then the key is ours.
-    async fn delete_key(&self, device: &DeviceId, sequence: u64) -> Result<bool, StoreError> {
-        let stream = self.layout.keys_stream(device);
-        let request = Delete { seq: sequence, no_erase: true };
-        let deleted = self.nats.ask::<Deleted>(format!("STREAM.MSG.DELETE.{stream}"), &request);
-        match deleted.await? {
-            Ok(Deleted { success }) => Ok(success),
-            Err(error) if error.error_code() == ErrorCode::SEQUENCE_NOT_FOUND => Ok(false),
-            // The same, from where the store itself was asked. This code has other causes too, and
-            // the text alone tells them apart.
-            Err(error)
-                if error.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
-                    && GONE.iter().any(|text| error.to_string().contains(text)) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(unavailable(error)),
-        }
     }
 }

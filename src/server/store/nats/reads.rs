@@ -69,6 +69,7 @@ struct Info {
 #[derive(Deserialize)]
 struct InfoState {
     messages: u64,
+    last_seq: u64,
     #[serde(default)]
     subjects: HashMap<String, u64>,
 }
@@ -157,8 +158,17 @@ impl Connection {
 
     /// How many messages a stream has.
     pub(super) async fn count_all(&self, stream: &str) -> Result<u64, StoreError> {
+        Ok(self.state(stream).await?.messages)
+    }
+
+    /// The newest sequence of a stream, whether that message is still there or not.
+    pub(super) async fn newest(&self, stream: &str) -> Result<u64, StoreError> {
+        Ok(self.state(stream).await?.last_seq)
+    }
+
+    async fn state(&self, stream: &str) -> Result<InfoState, StoreError> {
         let info = self.ask::<Info>(format!("STREAM.INFO.{stream}"), &()).await?;
-        Ok(info.map_err(unavailable)?.state.messages)
+        Ok(info.map_err(unavailable)?.state)
     }
 }
 

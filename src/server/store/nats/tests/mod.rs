@@ -1,4 +1,4 @@
 //! With real servers. They are started by the tests; see `servers` on where they come from.
 
 mod conformance;
-mod servers;
+pub(super) mod servers;

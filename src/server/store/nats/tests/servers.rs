@@ -31,7 +31,7 @@ fn binary() -> Option<PathBuf> {
 }
 
 /// Whether these tests can run. Where they must (`OLMCAST_TEST_NATS=1`) and cannot, they fail.
-pub(super) fn are_here() -> bool {
+pub(in crate::server::store::nats) fn are_here() -> bool {
     if binary().is_some() {
         return true;
     }
@@ -42,7 +42,7 @@ pub(super) fn are_here() -> bool {
 }
 
 /// Servers of one cluster, or a single one.
-pub(super) struct Servers {
+pub(in crate::server::store::nats) struct Servers {
     servers: Vec<Server>,
 }
 
@@ -87,7 +87,7 @@ impl Drop for Server {
 }
 
 impl Servers {
-    pub(super) fn single() -> Self {
+    pub(in crate::server::store::nats) fn single() -> Self {
         let server = Server::start(free_port(), "sync_interval: always }");
         let started = Self { servers: vec![server] };
         started.wait();
@@ -95,7 +95,7 @@ impl Servers {
     }
 
     /// Three servers that keep three replicas.
-    pub(super) fn cluster() -> Self {
+    pub(in crate::server::store::nats) fn cluster() -> Self {
         let ports: [(u16, u16); 3] = std::array::from_fn(|_| (free_port(), free_port()));
         let routes = ports.map(|(_, route)| format!("nats://127.0.0.1:{route}")).join(", ");
         let start = |(port, route)| {
@@ -109,18 +109,18 @@ impl Servers {
     }
 
     /// The one that all tests share which kill none.
-    pub(super) fn shared_single() -> NatsConfig {
+    pub(in crate::server::store::nats) fn shared_single() -> NatsConfig {
         static SHARED: OnceLock<Servers> = OnceLock::new();
         SHARED.get_or_init(Self::single).config()
     }
 
-    pub(super) fn shared_cluster() -> NatsConfig {
+    pub(in crate::server::store::nats) fn shared_cluster() -> NatsConfig {
         static SHARED: OnceLock<Servers> = OnceLock::new();
         SHARED.get_or_init(Self::cluster).config()
     }
 
     /// With a prefix that nobody else has.
-    pub(super) fn config(&self) -> NatsConfig {
+    pub(in crate::server::store::nats) fn config(&self) -> NatsConfig {
         static NUMBER: Mutex<u32> = Mutex::new(0);
         let mut number = NUMBER.lock().unwrap();
         *number += 1;
@@ -132,7 +132,7 @@ impl Servers {
     }
 
     /// Ends a server without a word.
-    pub(super) fn kill(&self, index: usize) {
+    pub(in crate::server::store::nats) fn kill(&self, index: usize) {
         let pid = self.servers[index].pid.to_string();
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     }
