@@ -198,7 +198,7 @@ async fn drain(store: &dyn Store, device: &DeviceId) -> (Vec<u64>, Option<Fallba
     }
 }
 
-fn mail(from: DeviceId, to: DeviceId, bytes: impl Into<Vec<u8>>) -> NewMail {
+pub(super) fn mail(from: DeviceId, to: DeviceId, bytes: impl Into<Vec<u8>>) -> NewMail {
     NewMail { from, to, stranger: false, bytes: Payload::from(bytes.into()) }
 }
 

@@ -1,4 +1,9 @@
-use std::{error::Error as _, future::Future, time::Duration};
+use std::{
+    error::Error as _,
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use async_nats::{
     Client, ConnectOptions, Event,
@@ -35,6 +40,8 @@ pub(super) struct Connection {
     pub(super) context: Context,
     /// Counts up each time it is there, or may have lost something.
     pub(super) connected: watch::Receiver<u64>,
+    /// By our own wish.
+    closed: AtomicBool,
 }
 
 /// Why a stream did not take a message.
@@ -107,7 +114,10 @@ impl Connection {
         let _ = timeout(ANSWER, connected.changed()).await;
         let account = timeout(OPERATION, context.query_account()).await;
         let reason = match account {
-            Ok(Ok(_)) => return Ok(Self { client, context, connected }),
+            Ok(Ok(_)) => {
+                let closed = AtomicBool::new(false);
+                return Ok(Self { client, context, connected, closed });
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".into(),
         };
@@ -118,9 +128,16 @@ impl Connection {
     /// it when nobody waits for it any more.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         match self.client.connection_state() {
+            _ if self.closed.load(Ordering::Relaxed) => Err(unavailable("the store was closed")),
             State::Connected => Ok(()),
             _ => Err(unavailable("not connected to NATS")),
         }
+    }
+
+    /// Ends the connection when everything that was sent has left.
+    pub(super) async fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let _ = within(self.client.drain()).await;
     }
 
     /// Asks JetStream for something.

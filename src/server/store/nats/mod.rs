@@ -194,6 +194,6 @@ impl Store for Nats {
         let finished = async { while under_way.join_next().await.is_some() {} };
         let _ = timeout(CLOSING, finished).await;
         take(&self.shared.listening).shutdown().await;
-        let _ = timeout(CLOSING, self.shared.nats.client.drain()).await;
+        self.shared.nats.close().await;
     }
 }

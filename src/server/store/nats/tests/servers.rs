@@ -94,6 +94,15 @@ impl Servers {
         started
     }
 
+    /// A server that stores nothing.
+    pub(in crate::server::store::nats) fn without_jetstream() -> Self {
+        let server = Server::start(free_port(), "enabled: false }");
+        let started = Self { servers: vec![server] };
+        // What it lacks cannot be waited for.
+        std::thread::sleep(Duration::from_millis(500));
+        started
+    }
+
     /// Three servers that keep three replicas.
     pub(in crate::server::store::nats) fn cluster() -> Self {
         let ports: [(u16, u16); 3] = std::array::from_fn(|_| (free_port(), free_port()));
@@ -129,6 +138,12 @@ impl Servers {
         config.replicas = self.servers.len();
         config.prefix = format!("test-{number}");
         config
+    }
+
+    /// Which of them leads a stream.
+    pub(in crate::server::store::nats) fn led_by(&self, name: &str) -> usize {
+        let port = name.trim_start_matches("at").parse::<u16>().unwrap();
+        self.servers.iter().position(|server| server.port == port).unwrap()
     }
 
     /// Ends a server without a word.
