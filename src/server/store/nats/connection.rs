@@ -16,7 +16,10 @@ use async_nats::{
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tracing::{info, warn};
 
 use super::{NatsConfig, NatsError};
@@ -28,6 +31,9 @@ pub(super) const ANSWER: Duration = Duration::from_secs(3);
 const OPERATION: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts to connect again.
 const RECONNECT: Duration = Duration::from_secs(1);
+/// Pauses after a stream had no leader.
+const ELECTION: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(300)];
 /// Messages that wait for their acknowledgement; more of them wait before they are sent.
 const IN_FLIGHT: usize = 4096;
 /// The first version whose batches of direct reads and whose checks of what a subject holds do
@@ -53,6 +59,8 @@ pub(super) enum NotStored {
     StreamFull,
     /// The subject has changed since.
     Changed,
+    /// Nobody heard of it: a stream without a leader.
+    Nobody,
     /// It is not known whether it did.
     Unavailable(StoreError),
 }
@@ -176,12 +184,18 @@ impl Connection {
         }
     }
 
-    /// Both.
+    /// Both; again if nobody has heard of it, which changes nothing.
     pub(super) async fn store(
         &self,
         subject: String,
         message: PublishMessage,
     ) -> Result<u64, NotStored> {
+        for pause in ELECTION {
+            match Self::stored(self.send(subject.clone(), message.clone()).await?).await {
+                Err(NotStored::Nobody) => sleep(pause).await,
+                known => return known,
+            }
+        }
         Self::stored(self.send(subject, message).await?).await
     }
 
@@ -229,8 +243,10 @@ pub(super) fn unavailable(reason: impl ToString) -> StoreError {
 }
 
 fn not_stored(error: PublishError) -> NotStored {
-    if error.kind() == PublishErrorKind::WrongLastSequence {
-        return NotStored::Changed;
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => return NotStored::Changed,
+        PublishErrorKind::StreamNotFound => return NotStored::Nobody,
+        _ => {}
     }
     let source = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
     match source.map(jetstream::Error::error_code) {
@@ -259,6 +275,7 @@ impl NotStored {
                 unavailable(format!("NATS has no room: {full:?}"))
             }
             Self::Changed => unavailable("NATS has a newer value"),
+            Self::Nobody => unavailable("NATS is choosing who leads the stream"),
         }
     }
 }

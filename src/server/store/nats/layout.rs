@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use async_nats::jetstream::{
     message::PublishMessage,
     stream::{Config, DiscardPolicy, StorageType},
@@ -5,7 +7,7 @@ use async_nats::jetstream::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use tokio::time::sleep;
 
 use super::{
     NatsConfig, NatsError,
@@ -19,6 +21,9 @@ pub(super) const SHARDS: u8 = 4;
 const VERSION: u32 = 1;
 /// How long a request is remembered: longer than any is accepted after it was signed.
 const REMEMBERED: Duration = Duration::from_secs(180);
+/// How often a new stream is asked whether it is there, and after which pause.
+const TRIES: usize = 30;
+const AGAIN: Duration = Duration::from_millis(100);
 /// What the subject of a stranger's mail ends with.
 const STRANGERS: &str = "strangers";
 
@@ -39,6 +44,19 @@ struct Stored {
 /// By a hash, since devices choose their own names.
 fn shard(device: &DeviceId) -> u8 {
     Sha256::digest(device.as_bytes())[0] % SHARDS
+}
+
+/// Waits until a stream that was just made can be reached by way of the server that we talk to.
+async fn answers(nats: &Connection, stream: String) -> Result<(), NatsError> {
+    let mut tries = 0;
+    while let Err(error) = nats.read(&stream, ">", 1, 1).await {
+        tries += 1;
+        if tries == TRIES {
+            return Err(NatsError::Stream { stream, reason: error.to_string() });
+        }
+        sleep(AGAIN).await;
+    }
+    Ok(())
 }
 
 impl Layout {
@@ -181,11 +199,14 @@ impl Layout {
             make(config.clone()).await?;
         }
         let instance = self.agree(nats).await?;
-        stream::iter(others)
-            .map(|config| make(config.clone()))
-            .buffer_unordered(4)
-            .try_collect::<()>()
-            .await?;
+        let make = |config: &Config| {
+            let (config, name) = (config.clone(), config.name.clone());
+            async {
+                make(config).await?;
+                answers(nats, name).await
+            }
+        };
+        stream::iter(others).map(make).buffer_unordered(4).try_collect::<()>().await?;
         Ok(instance)
     }
 

@@ -43,10 +43,10 @@ impl Rooms {
                 let changes = known.mirror.expire(Instant::now());
                 known.tell(changes);
             }
-            if looks.is_multiple_of(CHORES) {
-                if let Err(error) = self.chores().await {
-                    debug!(?error, "rooms are tidied up later");
-                }
+            if looks.is_multiple_of(CHORES)
+                && let Err(error) = self.chores().await
+            {
+                debug!(?error, "rooms are tidied up later");
             }
             looks = looks.wrapping_add(1);
         }
@@ -89,7 +89,7 @@ impl Rooms {
                     Some((node, _)) if node == own => {}
                     // It has gone over to another node.
                     Some(_) => known.own.leave(room, device),
-                    None => missing.push((room, device)),
+                    None => missing.push((room, device, known.mirror.revision(room, device))),
                 }
             }
             let mine = known.mirror.own_places();
@@ -102,14 +102,30 @@ impl Rooms {
                 Err(error) => return Err(error),
             }
         }
-        for (room, device) in missing {
-            self.say_again(room, device).await?;
+        for (room, device, revision) in missing {
+            self.say_again(room, device, revision).await?;
         }
         Ok(())
     }
 
-    async fn say_again(&self, room: RoomId, device: DeviceId) -> Result<(), NotStored> {
-        self.write(Key::Presence(room, device), Value::Present, None).await?;
+    async fn say_again(
+        &self,
+        room: RoomId,
+        device: DeviceId,
+        revision: u64,
+    ) -> Result<(), NotStored> {
+        let key = Key::Presence(room, device);
+        // Whatever is newer counts: the device may just have gone over to another node. What was
+        // heard of last may be deleted by now, too.
+        let mut said = self.write(key, Value::Present, Some(revision)).await;
+        if matches!(said, Err(NotStored::Changed)) && revision != 0 {
+            said = self.write(key, Value::Present, Some(0)).await;
+        }
+        match said {
+            Ok(_) => {}
+            Err(NotStored::Changed) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         let state = self.lock().own.state(room, device);
         for (stream, bytes) in state {
             self.write(Key::State(room, device, stream), Value::Set(bytes), None).await?;

@@ -214,6 +214,11 @@ impl Mirror {
         self.is_alive(&place.node).then_some((place.node, place.revision))
     }
 
+    /// The newest revision about a presence that was heard of, 0 for none.
+    pub(super) fn revision(&self, room: RoomId, device: DeviceId) -> u64 {
+        self.places.get(&(room, device)).map_or(0, |place| place.revision)
+    }
+
     /// Who is present by this node's own word.
     pub(super) fn own_places(&self) -> impl Iterator<Item = (RoomId, DeviceId, u64)> {
         let own = self.places.iter().filter(|(_, place)| place.present && place.node == self.own);
