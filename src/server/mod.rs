@@ -1,12 +1,15 @@
 //! The key service: it carries messages that it can neither read nor forge, and decides nothing.
 //!
 //! `GET /v1/connect` is the WebSocket that devices speak
-//! [`protocol::service`](crate::protocol::service) over; `GET /healthz` answers when the service
-//! is up. Everything is kept in memory: a service that restarts is told again by its devices
+//! [`protocol::service`](crate::protocol::service) over; `GET /healthz` answers when the process is
+//! up, `GET /readyz` when devices should come to it. `GET /metrics` is answered on a listener of
+//! its own, if there is one, since it is nobody else's business. Everything is kept in memory: a service that restarts is told again by its devices
 //! what it has to know.
 //!
 //! ```text
 //! http        accepts connections, upgrades them          names    what the service is called
+//! tls         its certificate                             metrics  what it counts
+//! addresses   what one address may take up
 //! connection  one device: authenticate, then converse     rate     how fast one may talk
 //! hub         where connections meet: rooms, mail         store    what is remembered
 //! ```
@@ -23,37 +26,58 @@
 //! # }
 //! ```
 
+mod addresses;
+#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no bus"))]
 mod bus;
 mod connection;
 mod doorbells;
 mod http;
 mod hub;
 mod limits;
+mod metrics;
 mod names;
+#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no others"))]
+mod nodes;
 mod rate;
+mod rooms;
 mod snapshot;
 mod store;
+mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 pub use limits::Limits;
 #[cfg(feature = "nats")]
 pub use store::nats::{NatsConfig, NatsError};
+pub use tls::{Tls, TlsError};
 
-use self::{http::Service, hub::Hub, names::Names};
+#[cfg(feature = "nats")]
+use self::store::nats::{Nats, NatsBus};
+use self::{
+    doorbells::Doorbells,
+    http::Service,
+    hub::Hub,
+    metrics::Metrics,
+    names::Names,
+    store::{Store, memory::Memory, redb::Redb},
+    tls::Current,
+};
+use crate::clock;
 
 /// How long connections may take to end when the service shuts down.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// How often the store forgets what is out of date.
+/// How often rooms forget what is out of date, and every how many times of those the store does.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+const STORE_EVERY: u32 = 10;
 
 /// What a key service needs to know to start.
 #[derive(Clone, Debug)]
@@ -68,6 +92,15 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Where it remembers.
     pub store: StoreConfig,
+    /// Its certificate. Without one it speaks in the clear: for one machine, or behind something
+    /// that does TLS for it.
+    pub tls: Option<Tls>,
+    /// Where `/metrics` is answered, and `/healthz` and `/readyz` as well. In the clear, and to
+    /// everybody who can reach it; it never is on the public address.
+    pub metrics: Option<SocketAddr>,
+    /// How long the service goes on after it was told to end, while `/readyz` says so: what
+    /// balances load needs some time to look.
+    pub drain_delay: Duration,
 }
 
 /// Where a key service remembers the directory and mail.
@@ -85,10 +118,18 @@ pub enum StoreConfig {
 }
 
 impl ServerConfig {
-    /// A service at this address, without further names, with the default limits, and in memory.
+    /// A service at this address, without further names, with the default limits, in memory, in
+    /// the clear, and without metrics.
     pub fn new(listen: SocketAddr) -> Self {
-        let (names, limits) = (Vec::new(), Limits::default());
-        Self { listen, names, limits, store: StoreConfig::Memory }
+        Self {
+            listen,
+            names: Vec::new(),
+            limits: Limits::default(),
+            store: StoreConfig::Memory,
+            tls: None,
+            metrics: None,
+            drain_delay: Duration::ZERO,
+        }
     }
 }
 
@@ -103,26 +144,125 @@ pub enum ServerError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Its certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,
+    /// NATS cannot be used.
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Nats(#[from] NatsError),
+    /// The store cannot be used.
+    #[error("the store in {folder} cannot be opened: {reason}")]
+    Store {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// What is wrong, and what to do about it.
+        reason: String,
+    },
 }
 
 /// Whether the service goes on. When the sender is gone, everything ends without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// Still at work, but `/readyz` says that it will end.
+    Leaving,
     Draining,
 }
 
 /// A running key service. Dropping it cuts all connections; see [`Server::shutdown`].
-#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
+    tls: Option<Current>,
+    drain_delay: Duration,
     phase: watch::Sender<Phase>,
     /// Yields `None` when the last task has ended: each holds a sender.
     ended: mpsc::Receiver<()>,
     tasks: Vec<AbortOnDrop>,
+    store: Arc<dyn Store>,
+    #[cfg(feature = "nats")]
+    bus: Option<Arc<NatsBus>>,
+}
+
+/// A store, and what connects it with other nodes.
+struct Opened {
+    store: Arc<dyn Store>,
+    #[cfg(feature = "nats")]
+    bus: Option<Arc<NatsBus>>,
+}
+
+/// Opens the configured store.
+async fn open(
+    store: &StoreConfig,
+    limits: &Limits,
+    bells: Doorbells,
+    commits: Histogram,
+) -> Result<Opened, ServerError> {
+    let store: Arc<dyn Store> = match store {
+        StoreConfig::Memory => {
+            let mut instance = [0; 16];
+            getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
+            Arc::new(Memory::new(instance, limits.clone(), bells))
+        }
+        StoreConfig::Redb(folder) => {
+            let failed = |reason: String| ServerError::Store { folder: folder.clone(), reason };
+            let (path, limits) = (folder.clone(), limits.clone());
+            // A file that was not closed in good order is looked through first.
+            let opened =
+                tokio::task::spawn_blocking(move || Redb::open(&path, limits, bells, commits));
+            let opened = opened.await.map_err(|error| failed(error.to_string()))?;
+            Arc::new(opened.map_err(|error| failed(error.to_string()))?)
+        }
+        #[cfg(feature = "nats")]
+        StoreConfig::Nats(config) => {
+            let nats = Nats::open(config, limits.clone(), bells).await?;
+            return Ok(Opened { bus: Some(nats.bus()), store: Arc::new(nats) });
+        }
+    };
+    Ok(Opened {
+        store,
+        #[cfg(feature = "nats")]
+        bus: None,
+    })
+}
+
+/// Connects the hub with those of the other nodes.
+#[cfg(feature = "nats")]
+async fn join(
+    hub: &Arc<Hub>,
+    bus: Option<Arc<NatsBus>>,
+) -> Result<Option<Arc<NatsBus>>, NatsError> {
+    if let Some(bus) = &bus {
+        let events: Arc<dyn bus::BusEvents> = hub.clone();
+        bus.start(Arc::downgrade(&events)).await?;
+        let bus: Arc<dyn bus::Bus> = bus.clone();
+        hub.join(nodes::Nodes::new(&bus));
+    }
+    Ok(bus)
+}
+
+/// Has everything forgotten that is out of date.
+async fn expire(hub: Arc<Hub>) {
+    let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+    for tick in 0_u32.. {
+        ticks.tick().await;
+        hub.expire();
+        if tick.is_multiple_of(STORE_EVERY)
+            && let Err(error) = hub.store.expire(clock::now()).await
+        {
+            warn!(%error, "what is out of date is not forgotten");
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -138,30 +278,47 @@ impl Server {
     /// Starts a key service. Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// [`ServerError::Listen`] if the address cannot be listened on; [`ServerError::Randomness`].
+    /// [`ServerError::Listen`] if an address cannot be listened on; [`ServerError::Tls`],
+    /// [`ServerError::Randomness`].
     pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let mut instance = [0; 16];
-        getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
-
-        let hub = Arc::new(Hub::new(config.limits, instance));
+        let tls = config.tls.map(Current::load).transpose()?;
+        let (listener, address) = listen(config.listen).await?;
+        let observed = match config.metrics {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let (bells, counted) = (Doorbells::default(), Arc::new(Metrics::new()));
+        let commits = counted.commits.clone();
+        let opened = open(&config.store, &config.limits, bells.clone(), commits).await?;
+        let store = opened.store;
+        let hub = Arc::new(Hub::new(config.limits, store.clone(), bells));
+        #[cfg(feature = "nats")]
+        let bus = join(&hub, opened.bus).await?;
         let (phase, phases) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let names = Names::new(config.names);
-        let service = Service::new(hub.clone(), names, phases, alive);
-        let expire = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(EXPIRE_EVERY);
-            loop {
-                ticks.tick().await;
-                hub.expire();
-            }
-        });
-        let accept = tokio::spawn(http::accept(listener, service));
-        info!(%address, "key service up");
-        let tasks = vec![AbortOnDrop(accept), AbortOnDrop(expire)];
-        Ok(Self { address, phase, ended, tasks })
+        let service = Service::new(hub.clone(), names, phases, counted);
+        let expire = tokio::spawn(expire(hub));
+        let mut tasks = vec![AbortOnDrop(expire)];
+        let metrics = observed.as_ref().map(|(_, address)| *address);
+        if let Some((listener, _)) = observed {
+            tasks.push(AbortOnDrop(tokio::spawn(http::observe(listener, service.clone()))));
+        }
+        tasks.push(AbortOnDrop(tokio::spawn(http::accept(listener, tls.clone(), service, alive))));
+        info!(%address, tls = tls.is_some(), "key service up");
+        let drain_delay = config.drain_delay;
+        Ok(Self {
+            address,
+            metrics,
+            tls,
+            drain_delay,
+            phase,
+            ended,
+            tasks,
+            store,
+            #[cfg(feature = "nats")]
+            bus,
+        })
     }
 
     /// Where the service listens.
@@ -169,13 +326,49 @@ impl Server {
         self.address
     }
 
-    /// Stops listening, tells every device why, and returns when all connections have ended, or
-    /// after three seconds.
+    /// Where `/metrics` is answered, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Reads the certificate's files again, for new connections. Nothing changes without TLS, or
+    /// if they cannot be used.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), Current::reload)
+    }
+
+    /// Resolves when the store has failed (a full disk, say) and nothing can be kept any more, with
+    /// the reason. Whoever runs the service should end it then, and start it again when that is
+    /// mended: what was taken over is safe, and devices send the rest again.
+    pub async fn failed(&self) -> String {
+        self.store.failed().await.to_string()
+    }
+
+    /// Lets `/readyz` say that the service ends, and waits for
+    /// [`drain_delay`](ServerConfig::drain_delay). Then it stops listening, tells every device why,
+    /// and returns when all connections have ended, or after three seconds.
     pub async fn shutdown(mut self) {
         info!(address = %self.address, "key service shutting down");
+        self.phase.send_replace(Phase::Leaving);
+        tokio::time::sleep(self.drain_delay).await;
         self.phase.send_replace(Phase::Draining);
         // Whatever does not end in time is cut when the sender of the phase is dropped.
         let _ = tokio::time::timeout(DRAIN, self.ended.recv()).await;
         self.tasks.clear();
+        #[cfg(feature = "nats")]
+        if let Some(bus) = &self.bus {
+            bus.close().await;
+        }
+        self.store.close().await;
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }

@@ -48,7 +48,7 @@ pub(super) trait Backend: Sized {
 /// with every store: what is refused changes nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holds {
-    /// `Limits::devices`, exactly; otherwise no more than that.
+    /// `Limits::directory_devices`, exactly; otherwise no more than that.
     pub(super) devices: bool,
     /// `Limits::mailbox_bytes`.
     pub(super) mailbox_bytes: bool,
@@ -143,7 +143,7 @@ pub(super) fn once() -> Once {
 
 /// Limits that no case comes near to by chance.
 pub(super) fn limits() -> Limits {
-    Limits { one_time_keys: 100, devices: 10_000, ..Limits::default() }
+    Limits { one_time_keys: 100, directory_devices: 10_000, ..Limits::default() }
 }
 
 fn public_key(number: u64) -> PublicKey {
@@ -408,7 +408,7 @@ pub(super) async fn one_time_keys_without_device_keys_are_refused(backend: &impl
 }
 
 pub(super) async fn more_devices_than_the_directory_holds_are_refused<B: Backend>(backend: &B) {
-    let few = Limits { devices: 8, ..limits() };
+    let few = Limits { directory_devices: 8, ..limits() };
     let store = backend.open(few, Doorbells::default()).await;
     let mut taken = Vec::new();
     for _ in 0..40 {

@@ -11,11 +11,14 @@
 //!
 //! Who is in which room is not here: it is true only as long as connections live (`server::rooms`).
 
-#[cfg(test)]
-mod conformance;
+mod mailboxes;
 pub(super) mod memory;
 #[cfg(feature = "nats")]
 pub(super) mod nats;
+pub(super) mod redb;
+
+#[cfg(test)]
+mod conformance;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;

@@ -4,9 +4,11 @@
 
 mod admission;
 mod demo;
+mod disk;
 mod fixture;
 mod kicks;
 mod losses;
 mod recordings;
+mod serving;
 mod strangers;
 mod usage;

@@ -26,6 +26,10 @@ impl Room {
         let defaults = Limits::default();
         config.limits.connections = defaults.connections.max(devices);
         config.limits.room_members = defaults.room_members.max(devices);
+        // All devices are at one address.
+        config.limits.connections_per_address = 0;
+        config.limits.sockets_per_address = 0;
+        config.limits.accept_rate = 0;
         let server = Server::bind(config).await?;
         let invite = Invite::generate(server.local_addr().to_string())?;
         eprintln!("key service on {}", server.local_addr());

@@ -134,6 +134,9 @@ pub enum NatsError {
         /// The prefix.
         prefix: String,
     },
+    /// Connected, but something that is asked at the start was not answered.
+    #[error("NATS does not answer: {0}")]
+    Unavailable(String),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,

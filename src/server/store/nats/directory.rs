@@ -83,7 +83,7 @@ impl Shared {
             if left + new.len() > self.limits.one_time_keys {
                 return refused;
             }
-            if found.is_none() && self.devices().await? >= self.limits.devices {
+            if found.is_none() && self.devices().await? >= self.limits.directory_devices {
                 return refused;
             }
             if !seen {
