@@ -188,21 +188,11 @@ pub struct Server {
     bus: Option<Arc<NatsBus>>,
 }
 
-/// A store, and what joins its nodes if there may be several.
+/// A store, and what connects it with other nodes.
 struct Opened {
     store: Arc<dyn Store>,
     #[cfg(feature = "nats")]
     bus: Option<Arc<NatsBus>>,
-}
-
-impl Opened {
-    fn alone(store: impl Store) -> Self {
-        Self {
-            store: Arc::new(store),
-            #[cfg(feature = "nats")]
-            bus: None,
-        }
-    }
 }
 
 /// Opens the configured store.
@@ -212,11 +202,11 @@ async fn open(
     bells: Doorbells,
     commits: Histogram,
 ) -> Result<Opened, ServerError> {
-    match store {
+    let store: Arc<dyn Store> = match store {
         StoreConfig::Memory => {
             let mut instance = [0; 16];
             getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
-            Ok(Opened::alone(Memory::new(instance, limits.clone(), bells)))
+            Arc::new(Memory::new(instance, limits.clone(), bells))
         }
         StoreConfig::Redb(folder) => {
             let failed = |reason: String| ServerError::Store { folder: folder.clone(), reason };
@@ -225,15 +215,34 @@ async fn open(
             let opened =
                 tokio::task::spawn_blocking(move || Redb::open(&path, limits, bells, commits));
             let opened = opened.await.map_err(|error| failed(error.to_string()))?;
-            Ok(Opened::alone(opened.map_err(|error| failed(error.to_string()))?))
+            Arc::new(opened.map_err(|error| failed(error.to_string()))?)
         }
         #[cfg(feature = "nats")]
         StoreConfig::Nats(config) => {
             let nats = Nats::open(config, limits.clone(), bells).await?;
-            let bus = Some(nats.bus());
-            Ok(Opened { store: Arc::new(nats), bus })
+            return Ok(Opened { bus: Some(nats.bus()), store: Arc::new(nats) });
         }
+    };
+    Ok(Opened {
+        store,
+        #[cfg(feature = "nats")]
+        bus: None,
+    })
+}
+
+/// Connects the hub with those of the other nodes.
+#[cfg(feature = "nats")]
+async fn join(
+    hub: &Arc<Hub>,
+    bus: Option<Arc<NatsBus>>,
+) -> Result<Option<Arc<NatsBus>>, NatsError> {
+    if let Some(bus) = &bus {
+        let events: Arc<dyn bus::BusEvents> = hub.clone();
+        bus.start(Arc::downgrade(&events)).await?;
+        let bus: Arc<dyn bus::Bus> = bus.clone();
+        hub.join(nodes::Nodes::new(&bus));
     }
+    Ok(bus)
 }
 
 /// Has everything forgotten that is out of date.
@@ -284,13 +293,7 @@ impl Server {
         let store = opened.store;
         let hub = Arc::new(Hub::new(config.limits, store.clone(), bells));
         #[cfg(feature = "nats")]
-        if let Some(bus) = &opened.bus {
-            let events: Arc<dyn bus::BusEvents> = hub.clone();
-            let started = bus.start(Arc::downgrade(&events)).await;
-            started.map_err(|error| NatsError::Rooms(error.to_string()))?;
-            let bus: Arc<dyn bus::Bus> = bus.clone();
-            hub.join(nodes::Nodes::new(&bus));
-        }
+        let bus = join(&hub, opened.bus).await?;
         let (phase, phases) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let names = Names::new(config.names);
@@ -314,7 +317,7 @@ impl Server {
             tasks,
             store,
             #[cfg(feature = "nats")]
-            bus: opened.bus,
+            bus,
         })
     }
 

@@ -125,9 +125,6 @@ pub enum NatsError {
         /// What the server said.
         reason: String,
     },
-    /// What the other nodes have said cannot be read.
-    #[error("{0}; check that the NATS servers have a leader and look into their logs")]
-    Rooms(String),
     /// Another version of olmcast has used this prefix in another way.
     #[error(
         "another version of olmcast keeps its data under the prefix {prefix}; use that version, or \
@@ -137,6 +134,9 @@ pub enum NatsError {
         /// The prefix.
         prefix: String,
     },
+    /// Connected, but something that is asked at the start was not answered.
+    #[error("NATS does not answer: {0}")]
+    Unavailable(String),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,

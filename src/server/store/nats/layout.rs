@@ -145,9 +145,11 @@ impl Layout {
                 ..base.clone()
             };
             [
-                named("dev", "*"),
+                // Each upload writes the record again.
+                Config { max_age: limits.device_ttl, ..named("dev", "*") },
                 Config {
                     max_messages_per_subject: limit(limits.one_time_keys),
+                    max_age: limits.device_ttl,
                     discard: DiscardPolicy::New,
                     discard_new_per_subject: true,
                     ..named("otk", "*")

@@ -76,6 +76,7 @@ impl Mirror {
                     return None;
                 }
                 let (present, was) = (value == Value::Present, old.is_some_and(|old| old.shown));
+                let repeated = old.is_some_and(|old| old.revision == revision);
                 let since = now;
                 if present {
                     // It was heard of, be it for the first time.
@@ -83,10 +84,11 @@ impl Mirror {
                 }
                 let place = Place { revision, node, present, shown: present, since };
                 self.places.insert((room, device), place);
-                match (was, present) {
-                    (false, true) => Some(RoomChange::Enter { room, device }),
-                    (true, false) => Some(RoomChange::Leave { room, device }),
-                    _ => None,
+                if present {
+                    // Who enters again is told again what is there.
+                    (!was || !repeated).then_some(RoomChange::Enter { room, device })
+                } else {
+                    was.then_some(RoomChange::Leave { room, device })
                 }
             }
             (Key::State(room, device, stream), value @ (Value::Set(_) | Value::Cleared(_))) => {

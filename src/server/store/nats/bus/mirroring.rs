@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::{
     Rooms,
-    entry::{Entry, Key},
+    entry::{Entry, Key, Value},
 };
 use crate::server::store::{
     StoreError,
@@ -113,6 +113,12 @@ impl Rooms {
     fn take_one(&self, read: Read) {
         let mut known = self.lock();
         if let (Some(key), Some(entry)) = (read.key, read.entry) {
+            if let (Key::Presence(room, device), Value::Present) = (key, &entry.value)
+                && entry.node != self.shared.node
+            {
+                // It went over to another node.
+                known.own.leave(room, device);
+            }
             let change = known.mirror.take(key, read.revision, entry, Instant::now());
             known.tell(change);
         }

@@ -35,7 +35,7 @@ use self::{
     own::Own,
 };
 use super::{
-    Shared,
+    NatsError, Shared,
     connection::{NotStored, unavailable, within},
     spawn, take,
 };
@@ -97,15 +97,16 @@ impl NatsBus {
     pub(in crate::server) async fn start(
         &self,
         events: Weak<dyn BusEvents>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), NatsError> {
         self.rooms.lock().events = Some(events);
-        let listening = self.rooms.clone().listen().await?;
+        let listening = self.rooms.clone().listen().await;
+        let listening = listening.map_err(|error| NatsError::Unavailable(error.to_string()))?;
         spawn(&self.tasks, listening);
         spawn(&self.tasks, self.rooms.clone().mirror());
         let mut applied = self.rooms.applied.subscribe();
         let read = timeout(FIRST, applied.wait_for(Option::is_some)).await;
         if !matches!(read, Ok(Ok(_))) {
-            return Err(unavailable("NATS does not say who is in which room"));
+            return Err(NatsError::Unavailable("it does not say who is in which room".into()));
         }
         spawn(&self.tasks, self.rooms.clone().keep());
         Ok(())
@@ -152,14 +153,9 @@ impl Rooms {
         }
     }
 
+    /// Written even if the device is there by now: when it is applied, the device is shown the room.
     async fn enter(&self, room: RoomId, device: DeviceId) -> Result<(), StoreError> {
-        {
-            let mut known = self.lock();
-            known.own.enter(room, device);
-            if known.mirror.place(room, device).is_some_and(|(node, _)| node == self.shared.node) {
-                return Ok(());
-            }
-        }
+        self.lock().own.enter(room, device);
         let said = self.say(Key::Presence(room, device), Value::Present).await;
         if said.is_err() {
             // Should it have been stored nevertheless, it will be taken back.
