@@ -99,3 +99,66 @@ impl Publishing {
         Ok(left)
     }
 }
+
+#[cfg(all(test, feature = "server"))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        client::{Trust, calls::Calls},
+        clock,
+        device::Identity,
+        endpoint::Endpoint,
+        server::{Server, ServerConfig},
+    };
+
+    #[tokio::test]
+    async fn when_few_keys_are_left_there_are_soon_new_ones() {
+        let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
+        (config.limits.claim_burst, config.limits.claim_target_burst) = (1000, 1000);
+        config.limits.upload_burst = 1000;
+        let server = Server::bind(config).await.unwrap();
+        let service = server.local_addr().to_string().parse().unwrap();
+        let mut endpoint = Endpoint::new(Identity::generate()).unwrap();
+        let (device, signer) = (endpoint.device(), endpoint.signer());
+        let directory = Directory::new(&service, &Trust::platform(), signer);
+        let (calls, mut received) = Calls::new();
+        let driver = tokio::spawn(async move {
+            while let Some(call) = received.recv().await {
+                call(&mut endpoint, clock::now());
+            }
+        });
+        let check = Duration::from_millis(50);
+        let publishing =
+            Publishing { directory: directory.clone(), calls: calls.downgrade(), check };
+        let (up, ups) = watch::channel(());
+        let publishing = tokio::spawn(publishing.run(ups));
+        let left = async |expected: u64| {
+            let start = Instant::now();
+            while !directory.query(&device).await.is_ok_and(|found| found.one_time_keys == expected)
+            {
+                assert!(start.elapsed() < Duration::from_secs(10), "never {expected}");
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        up.send_replace(());
+        left(FULL).await;
+        for _ in LOW..FULL {
+            directory.claim(&device).await.unwrap();
+        }
+        sleep(4 * check).await;
+        left(LOW).await;
+        directory.claim(&device).await.unwrap();
+        left(FULL).await;
+        // And at once when the connection is back.
+        directory.claim(&device).await.unwrap();
+        up.send_replace(());
+        left(FULL).await;
+
+        drop(calls);
+        driver.await.unwrap();
+        drop(up);
+        publishing.await.unwrap();
+    }
+}
