@@ -24,6 +24,9 @@ const LONGEST: usize = 64 * 1024;
 /// The service's words are cut to so many characters.
 const LONGEST_MESSAGE: usize = 500;
 
+/// With these, the service says in a word that it has no time for this address now.
+const SOON: [StatusCode; 2] = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+
 /// A request.
 #[derive(Debug)]
 pub(super) enum Ask<'a> {
@@ -159,7 +162,9 @@ async fn read(mut response: Response) -> Result<Tried, DirectoryError> {
     match serde_json::from_slice(&body) {
         Ok(refusal) => Ok(Tried::Refusal(refusal)),
         // Something in between, perhaps, that will find its way again.
-        Err(_) if status.is_server_error() => Ok(Tried::Lost(format!("HTTP {}", status.as_u16()))),
+        Err(_) if status.is_server_error() || SOON.contains(&status) => {
+            Ok(Tried::Lost(format!("HTTP {}", status.as_u16())))
+        }
         Err(_) => Err(DirectoryError::NoDirectory(status.as_u16())),
     }
 }

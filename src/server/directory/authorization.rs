@@ -15,7 +15,7 @@ use crate::{
     protocol::directory::{
         Authorization, AuthorizationError, DirectoryErrorCode as Code, DirectoryRequest,
     },
-    server::{http::Local, store::Once},
+    server::{http::Visitor, store::Once},
 };
 
 /// How far the device's clock may be from the service's, either way.
@@ -40,7 +40,7 @@ impl Signed {
     ) -> Result<Self, Refusal> {
         let now = clock::now();
         let authorization = read_header(&request)?;
-        let local = request.extensions().get::<Local>().map(|local| local.0);
+        let local = request.extensions().get::<Visitor>().map(|visitor| visitor.local);
         check_name(directory, &authorization, local)?;
         check_time(&authorization, now)?;
 

@@ -19,7 +19,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::{Router, body::Bytes, extract::DefaultBodyLimit};
+use axum::{Router, body::Bytes};
 
 use self::rates::Rates;
 use super::{Limits, names::Names, store::Store};
@@ -34,8 +34,8 @@ pub(super) struct Directory {
     document: Bytes,
 }
 
-/// The routes of the directory. Each connection's requests carry their
-/// [`Local`](super::http::Local) address.
+/// The routes of the directory. Each request carries its [`Visitor`](super::http::Visitor), and
+/// its body is as large as it may be.
 pub(super) fn router(store: Arc<dyn Store>, names: Arc<Names>, limits: &Limits) -> Router {
     let rates = Arc::new(Rates::new(limits));
     let (router, document) = routes::documented().split_for_parts();
@@ -43,5 +43,5 @@ pub(super) fn router(store: Arc<dyn Store>, names: Arc<Names>, limits: &Limits) 
     let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
     let one_time_keys = limits.one_time_keys;
     let directory = Directory { store, names, rates, one_time_keys, document };
-    router.layer(DefaultBodyLimit::max(limits.request_body)).with_state(directory)
+    router.with_state(directory)
 }
