@@ -30,7 +30,6 @@ use super::{
     hub::Hub,
     metrics::Metrics,
     names::Names,
-    store::Store,
     tls::Current,
 };
 
@@ -46,7 +45,6 @@ pub(super) struct Service {
     pub(super) names: Arc<Names>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) store: Arc<dyn Store>,
     addresses: Arc<Addresses>,
     devices: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
@@ -58,7 +56,6 @@ impl Service {
         names: Names,
         phase: watch::Receiver<Phase>,
         metrics: Arc<Metrics>,
-        store: Arc<dyn Store>,
     ) -> Self {
         let places = |number: usize| Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS)));
         let limits = &hub.limits;
@@ -70,7 +67,6 @@ impl Service {
             hub,
             phase,
             metrics,
-            store,
         }
     }
 

@@ -42,7 +42,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Everything that can be asked for on the public listener.
 pub(super) fn router(service: Service) -> Router {
     let body = DefaultBodyLimit::max(service.hub.limits.request_body);
-    let (store, names) = (service.store.clone(), service.names.clone());
+    let (store, names) = (service.hub.store.clone(), service.names.clone());
     let directory = directory::router(store, names, &service.hub.limits);
     let router = Router::new().route(PATH, get(connect)).merge(health()).with_state(service);
     router.merge(directory).layer(body)
