@@ -30,6 +30,7 @@ mod addresses;
 #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no bus"))]
 mod bus;
 mod connection;
+mod directory;
 mod doorbells;
 mod http;
 mod hub;

@@ -6,6 +6,7 @@ mod admission;
 mod demo;
 mod disk;
 mod fixture;
+mod keys;
 mod kicks;
 mod losses;
 mod recordings;

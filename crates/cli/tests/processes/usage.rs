@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::fixture::{Place, Process, media, nobody_listens};
 
-const FLAGS: [(&[&str], &[&str]); 7] = [
+const FLAGS: [(&[&str], &[&str]); 8] = [
     (&["demo"], &["--json"]),
     (
         &["serve"],
@@ -29,6 +29,7 @@ const FLAGS: [(&[&str], &[&str]); 7] = [
     ),
     (&["relay"], &["--listen", "--media", "127.0.0.1:7601"]),
     (&["room"], &["new"]),
+    (&["keys"], &["--server", "127.0.0.1:7600", "--room", "OLMCAST_ROOM", "--ca", "fingerprint"]),
     (&["room", "new"], &["--server", "127.0.0.1:7600", "--plain", "olmcast+tls://"]),
     (
         &["publish"],
@@ -77,6 +78,8 @@ fn a_command_line_that_is_wrong_says_what_is_missing() {
         (&["publish", "--room", "x", "--video", "x", "--fps", "0"], "a number of frames a second"),
         (&["subscribe", "--room", "x", "--publisher", "Ada"], "not a valid DeviceId"),
         (&["serve", "--listen", "7600"], "ADDRESS:PORT"),
+        (&["keys"], "<DEVICE>"),
+        (&["keys", "Ada"], "not a valid DeviceId"),
         (&["watch"], "unrecognized subcommand"),
     ] {
         let mut process = Process::start("olmcast", arguments);
