@@ -43,7 +43,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) fn router(service: Service) -> Router {
     let body = DefaultBodyLimit::max(service.hub.limits.request_body);
     let (store, names) = (service.hub.store.clone(), service.names.clone());
-    let directory = directory::router(store, names, &service.hub.limits);
+    let metrics = service.metrics.clone();
+    let directory = directory::router(store, names, metrics, &service.hub.limits);
     let router = Router::new().route(PATH, get(connect)).merge(health()).with_state(service);
     router.merge(directory).layer(body)
 }
