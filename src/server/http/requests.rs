@@ -41,10 +41,14 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Everything that can be asked for on the public listener.
 pub(super) fn router(service: Service) -> Router {
-    let body = DefaultBodyLimit::max(service.hub.limits.request_body);
-    // The directory's routes are merged here, before the layer, which holds for what stands above.
-    let router = Router::new().route(PATH, get(connect)).merge(health());
-    router.layer(body).with_state(service)
+    // The directory's routes are merged here.
+    let routes = Router::new().route(PATH, get(connect)).merge(health());
+    bounded(routes, &service).with_state(service)
+}
+
+/// The same, with no more of a request's body than may be read.
+fn bounded<S: Clone + Send + Sync + 'static>(routes: Router<S>, service: &Service) -> Router<S> {
+    routes.layer(DefaultBodyLimit::max(service.hub.limits.request_body))
 }
 
 /// Whether the process runs, and whether devices should come to it.
@@ -157,3 +161,6 @@ async fn connect(
         .max_frame_size(2 * MAX_FRAME);
     upgrade.on_upgrade(move |socket| connection::serve(socket, service, visitor))
 }
+
+#[cfg(test)]
+mod tests;
