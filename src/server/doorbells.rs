@@ -37,6 +37,7 @@ impl Doorbells {
     }
 
     /// Says that there may be mail for anybody.
+    #[cfg(feature = "nats")]
     pub(super) fn ring_all(&self) {
         for bell in self.lock().values() {
             bell.notify_one();
