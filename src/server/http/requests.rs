@@ -41,23 +41,16 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Everything that can be asked for on the public listener.
 pub(super) fn router(service: Service) -> Router {
-<<<<<<< HEAD
-    let body = DefaultBodyLimit::max(service.hub.limits.request_body);
     let (store, names) = (service.hub.store.clone(), service.names.clone());
     let metrics = service.metrics.clone();
     let directory = directory::router(store, names, metrics, &service.hub.limits);
-    let router = Router::new().route(PATH, get(connect)).merge(health()).with_state(service);
-    router.merge(directory).layer(body)
-=======
-    // The directory's routes are merged here.
     let routes = Router::new().route(PATH, get(connect)).merge(health());
-    bounded(routes, &service).with_state(service)
+    bounded(routes.with_state(service.clone()).merge(directory), &service)
 }
 
 /// The same, with no more of a request's body than may be read.
-fn bounded<S: Clone + Send + Sync + 'static>(routes: Router<S>, service: &Service) -> Router<S> {
+fn bounded(routes: Router, service: &Service) -> Router {
     routes.layer(DefaultBodyLimit::max(service.hub.limits.request_body))
->>>>>>> ops
 }
 
 /// Whether the process runs, and whether devices should come to it.

@@ -7,12 +7,17 @@ use tokio::{
 };
 
 use super::*;
-use crate::server::{Limits, Phase, hub::Hub, metrics::Metrics, names::Names};
+use crate::server::{
+    Limits, Phase, doorbells::Doorbells, hub::Hub, metrics::Metrics, names::Names,
+    store::memory::Memory,
+};
 
 /// A socket to a service with a route that reads its request's body, as the directory's do.
 fn socket(limits: Limits) -> (DuplexStream, watch::Sender<Phase>) {
     let (phase, phases) = watch::channel(Phase::Running);
-    let hub = Arc::new(Hub::new(limits, [0; 16]));
+    let bells = Doorbells::default();
+    let store = Arc::new(Memory::new([0; 16], limits.clone(), bells.clone()));
+    let hub = Arc::new(Hub::new(limits, store, bells));
     let service = Service::new(hub, Names::new(Vec::new()), phases, Arc::new(Metrics::new()));
     let local = ([127, 0, 0, 1], 7600).into();
     let visitor = Visitor {
