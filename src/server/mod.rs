@@ -12,6 +12,7 @@
 //! addresses   what one address may take up
 //! connection  one device: authenticate, then converse     rate     how fast one may talk
 //! hub         where connections meet: rooms, mail         store    what is remembered
+//! directory   public keys of devices, over HTTP
 //! ```
 //!
 //! ```no_run
