@@ -2,8 +2,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod churn;
+mod harness;
 mod janus;
 mod live;
+mod load;
 mod report;
 #[path = "../../../tests/core/simulator/mod.rs"]
 mod simulator;
@@ -30,6 +32,10 @@ enum Command {
     LiveChurn(live::churn::Arguments),
     LiveJoins(live::joins::Arguments),
     LiveRestart(live::restart::Arguments),
+    Load(load::Arguments),
+    /// A key service for the commands that kill it.
+    #[command(hide = true)]
+    Service(harness::service::Arguments),
     Str0m(str0m::Arguments),
 }
 
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         Command::LiveChurn(arguments) => live::churn::run(&arguments),
         Command::LiveJoins(arguments) => live::joins::run(&arguments),
         Command::LiveRestart(arguments) => live::restart::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
+        Command::Service(arguments) => harness::service::run(arguments),
         Command::Str0m(arguments) => str0m::run(&arguments),
     };
     match result {

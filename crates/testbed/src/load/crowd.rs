@@ -1,0 +1,94 @@
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use olmcast::primitives::{DeviceId, Invite};
+use tokio::{sync::Barrier, task::JoinSet, time::Instant};
+
+use crate::harness::{
+    device::{Device, Socket},
+    times::Times,
+};
+
+/// Devices in a room.
+const ROOM: usize = 50;
+
+/// Devices that dial from one address: each address has some 28,000 ports.
+const PER_ADDRESS: usize = 4000;
+
+/// Devices, each with its connection while there is one.
+pub(super) struct Crowd {
+    devices: Vec<Arc<Device>>,
+    sockets: Vec<Socket>,
+}
+
+/// The address that the n-th device dials from.
+pub(super) fn source(number: usize) -> Ipv4Addr {
+    let block = u8::try_from(number / PER_ADDRESS + 1).unwrap_or(u8::MAX);
+    Ipv4Addr::new(127, 0, block, 1)
+}
+
+impl Crowd {
+    pub(super) fn gather(count: usize) -> Self {
+        let devices = (0..count).map(|number| Arc::new(Device::from(source(number)))).collect();
+        Self { devices, sockets: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Has everybody connect and enter a room at the same moment. Returns how long each took.
+    pub(super) async fn storm(&mut self, service: SocketAddr) -> anyhow::Result<Times> {
+        let rooms = (0..self.len().div_ceil(ROOM))
+            .map(|_| Ok(Arc::new(Invite::generate(service.to_string())?)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let all = Arc::new(Barrier::new(self.len()));
+        let mut coming = JoinSet::new();
+        for (number, device) in self.devices.iter().enumerate() {
+            let (device, all) = (Arc::clone(device), Arc::clone(&all));
+            let invite = Arc::clone(rooms.get(number / ROOM).context("there is no such room")?);
+            coming.spawn(async move {
+                all.wait().await;
+                let start = Instant::now();
+                let mut socket = device.connect(service).await?;
+                socket.enter(&device, &invite).await?;
+                Ok::<_, anyhow::Error>((number, socket, start.elapsed()))
+            });
+        }
+        let (mut times, mut sockets) = (Times::default(), Vec::with_capacity(self.len()));
+        while let Some(come) = coming.join_next().await {
+            let (number, socket, time) = come?.context("a device was not let in")?;
+            times.add(time);
+            sockets.push((number, socket));
+        }
+        sockets.sort_by_key(|(number, _)| *number);
+        self.sockets = sockets.into_iter().map(|(_, socket)| socket).collect();
+        // The news of who came reaches everybody before something else is measured.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok(times)
+    }
+
+    /// Everybody with whom it exchanges mail: devices are neighbours two by two, and share a room.
+    pub(super) fn take_sockets(&mut self) -> Vec<(DeviceId, Socket)> {
+        let neighbour = |number: usize| {
+            // Of an odd number, the last one writes to itself.
+            let pair = self.devices.get(number ^ 1).or_else(|| self.devices.get(number));
+            pair.map(|device| device.id())
+        };
+        let sockets = std::mem::take(&mut self.sockets).into_iter().enumerate();
+        sockets.filter_map(|(number, socket)| Some((neighbour(number)?, socket))).collect()
+    }
+
+    pub(super) fn give_back(&mut self, sockets: Vec<Socket>) {
+        self.sockets = sockets;
+    }
+
+    /// Hangs up.
+    pub(super) fn leave(&mut self) {
+        self.sockets.clear();
+    }
+}
