@@ -4,6 +4,7 @@
 mod churn;
 mod harness;
 mod janus;
+mod kill;
 mod live;
 mod load;
 mod report;
@@ -29,6 +30,7 @@ struct Arguments {
 enum Command {
     Churn(churn::Arguments),
     Janus(janus::Arguments),
+    Kill(kill::Arguments),
     LiveChurn(live::churn::Arguments),
     LiveJoins(live::joins::Arguments),
     LiveRestart(live::restart::Arguments),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Churn(arguments) => churn::run(&arguments),
         Command::Janus(arguments) => janus::run(&arguments),
+        Command::Kill(arguments) => kill::run(&arguments),
         Command::LiveChurn(arguments) => live::churn::run(&arguments),
         Command::LiveJoins(arguments) => live::joins::run(&arguments),
         Command::LiveRestart(arguments) => live::restart::run(&arguments),
