@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod churn;
+mod flood;
 mod harness;
 mod janus;
 mod kill;
@@ -28,7 +29,11 @@ struct Arguments {
 // Their help stands with their arguments: here it would replace it.
 #[derive(Subcommand)]
 enum Command {
+    /// An attacker, for `flood`.
+    #[command(hide = true)]
+    Attack(flood::attack::Arguments),
     Churn(churn::Arguments),
+    Flood(flood::Arguments),
     Janus(janus::Arguments),
     Kill(kill::Arguments),
     LiveChurn(live::churn::Arguments),
@@ -49,7 +54,9 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match arguments.command {
+        Command::Attack(arguments) => flood::attack::run(&arguments),
         Command::Churn(arguments) => churn::run(&arguments),
+        Command::Flood(arguments) => flood::run(&arguments),
         Command::Janus(arguments) => janus::run(&arguments),
         Command::Kill(arguments) => kill::run(&arguments),
         Command::LiveChurn(arguments) => live::churn::run(&arguments),

@@ -110,6 +110,11 @@ impl Socket {
         Ok(self.stream.feed(Message::Binary(frame.encode()?.into())).await?)
     }
 
+    /// Bytes that need not be a frame.
+    pub(crate) async fn send_bytes(&mut self, bytes: Vec<u8>) -> anyhow::Result<()> {
+        Ok(self.stream.send(Message::Binary(bytes.into())).await?)
+    }
+
     pub(crate) async fn flush(&mut self) -> anyhow::Result<()> {
         Ok(self.stream.flush().await?)
     }

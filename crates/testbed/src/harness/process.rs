@@ -1,5 +1,5 @@
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -10,7 +10,7 @@ pub(crate) struct Process {
     child: Child,
     /// When it closes, a process that was started with [`Process::testbed`] ends by itself: so it
     /// does even if this process is killed.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
 }
 
 impl Process {
@@ -21,7 +21,7 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let stdin = child.stdin.take();
-        Ok(Self { child, _stdin: stdin })
+        Ok(Self { child, stdin })
     }
 
     /// This program once more, with other arguments; the command can be changed before it starts.
@@ -41,15 +41,19 @@ impl Process {
         Ok((process, line.trim().to_owned(), reader))
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// `kill -9`, and waits until nothing is left of it.
     pub(crate) fn kill(&mut self) {
         // It fails only for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Lets a process end that was started with [`Process::testbed`], and returns what it says.
+    pub(crate) fn finish(mut self, mut said: BufReader<ChildStdout>) -> anyhow::Result<String> {
+        self.stdin = None;
+        let mut text = String::new();
+        said.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// Fails if it has ended by itself.

@@ -6,7 +6,11 @@ use std::{
 
 use anyhow::Context;
 use olmcast::primitives::{DeviceId, Invite};
-use tokio::{sync::Barrier, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{Barrier, Semaphore},
+    task::JoinSet,
+    time::Instant,
+};
 
 use crate::harness::{
     device::{Device, Socket},
@@ -20,39 +24,51 @@ const ROOM: usize = 50;
 const PER_ADDRESS: usize = 4000;
 
 /// Devices, each with its connection while there is one.
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     devices: Vec<Arc<Device>>,
     sockets: Vec<Socket>,
 }
 
 /// The address that the n-th device dials from.
-pub(super) fn source(number: usize) -> Ipv4Addr {
+pub(crate) fn source(number: usize) -> Ipv4Addr {
     let block = u8::try_from(number / PER_ADDRESS + 1).unwrap_or(u8::MAX);
     Ipv4Addr::new(127, 0, block, 1)
 }
 
 impl Crowd {
-    pub(super) fn gather(count: usize) -> Self {
+    pub(crate) fn gather(count: usize) -> Self {
         let devices = (0..count).map(|number| Arc::new(Device::from(source(number)))).collect();
         Self { devices, sockets: Vec::new() }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.devices.len()
     }
 
-    /// Has everybody connect and enter a room at the same moment. Returns how long each took.
-    pub(super) async fn storm(&mut self, service: SocketAddr) -> anyhow::Result<Times> {
+    /// Who comes first.
+    pub(crate) fn first(&self) -> DeviceId {
+        self.devices.first().map_or(DeviceId::from_bytes([0; 32]), |device| device.id())
+    }
+
+    /// Has everybody connect and enter a room, so many at a time. Returns how long each took.
+    pub(crate) async fn come(
+        &mut self,
+        service: SocketAddr,
+        at_once: usize,
+    ) -> anyhow::Result<Times> {
         let rooms = (0..self.len().div_ceil(ROOM))
             .map(|_| Ok(Arc::new(Invite::generate(service.to_string())?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let all = Arc::new(Barrier::new(self.len()));
+        let (all, turns) = (Barrier::new(self.len()), Semaphore::new(at_once));
+        let start = Arc::new((all, turns));
         let mut coming = JoinSet::new();
         for (number, device) in self.devices.iter().enumerate() {
-            let (device, all) = (Arc::clone(device), Arc::clone(&all));
+            let (device, start) = (Arc::clone(device), Arc::clone(&start));
             let invite = Arc::clone(rooms.get(number / ROOM).context("there is no such room")?);
             coming.spawn(async move {
+                let (all, turns) = &*start;
                 all.wait().await;
+                let _turn = turns.acquire().await?;
                 let start = Instant::now();
                 let mut socket = device.connect(service).await?;
                 socket.enter(&device, &invite).await?;
@@ -73,7 +89,7 @@ impl Crowd {
     }
 
     /// Everybody with whom it exchanges mail: devices are neighbours two by two, and share a room.
-    pub(super) fn take_sockets(&mut self) -> Vec<(DeviceId, Socket)> {
+    pub(crate) fn take_sockets(&mut self) -> Vec<(DeviceId, Socket)> {
         let neighbour = |number: usize| {
             // Of an odd number, the last one writes to itself.
             let pair = self.devices.get(number ^ 1).or_else(|| self.devices.get(number));
@@ -83,12 +99,12 @@ impl Crowd {
         sockets.filter_map(|(number, socket)| Some((neighbour(number)?, socket))).collect()
     }
 
-    pub(super) fn give_back(&mut self, sockets: Vec<Socket>) {
+    pub(crate) fn give_back(&mut self, sockets: Vec<Socket>) {
         self.sockets = sockets;
     }
 
     /// Hangs up.
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.sockets.clear();
     }
 }

@@ -22,7 +22,7 @@ use super::crowd::Crowd;
 use crate::harness::{device::Socket, times::Times};
 
 /// Bytes of the smallest message: who sent it, its number, and when.
-pub(super) const LEAST: usize = 24;
+pub(crate) const LEAST: usize = 24;
 
 /// How long mail may still take after the last was sent.
 const GRACE: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ const ACK_EVERY: u64 = 16;
 
 /// How fast a device sends.
 #[derive(Clone, Copy)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     /// One message in this time.
     Every(Duration),
     /// As fast as possible, with so many unaccepted.
@@ -41,15 +41,15 @@ pub(super) enum Pace {
 
 /// What became of mail.
 #[derive(Default)]
-pub(super) struct Exchange {
-    pub(super) accepted: u64,
-    pub(super) received: u64,
-    pub(super) per_second: f64,
-    pub(super) times: Times,
+pub(crate) struct Exchange {
+    pub(crate) accepted: u64,
+    pub(crate) received: u64,
+    pub(crate) per_second: f64,
+    pub(crate) times: Times,
 }
 
 impl Exchange {
-    pub(super) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.accepted.saturating_sub(self.received)
     }
 }
@@ -85,7 +85,7 @@ struct Correspondent {
 }
 
 /// Has the first `senders` devices of the crowd send to their neighbours.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     crowd: &mut Crowd,
     senders: usize,
     pace: Pace,
@@ -212,6 +212,11 @@ impl Correspondent {
                 if let Some(accepted) = self.sent.accepted.get(self.number) {
                     accepted.fetch_add(1, Ordering::AcqRel);
                 }
+            }
+            // A stranger's; it counts for nothing here.
+            ServerFrame::Mail { sequence, from, .. } if from != self.neighbour => {
+                self.unacked = sequence;
+                self.ack().await?;
             }
             ServerFrame::Mail { sequence, bytes, .. } => {
                 let now = Instant::now();

@@ -1,9 +1,9 @@
 //! What a key service of its own process carries over real sockets.
 
 mod claims;
-mod crowd;
+pub(crate) mod crowd;
 mod idle;
-mod mail;
+pub(crate) mod mail;
 mod raw;
 mod report;
 
@@ -93,7 +93,7 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
     eprintln!("key service on {}", service.address);
 
     let mut crowd = Crowd::gather(arguments.devices);
-    let mut storm = crowd.storm(service.address).await?;
+    let mut storm = crowd.come(service.address, arguments.devices).await?;
     let rss_mb = service.process.resident()? as f64 / 1e6;
     eprintln!("{} devices have entered; the service has {rss_mb:.0} MB", storm.len());
 
