@@ -13,7 +13,7 @@
 //! use olmcast::client::connection::{Connection, ConnectionEvent};
 //!
 //! let rooms = vec![(invite.room(), invite.door_key()?)];
-//! let mut connection = Connection::open(invite.host(), identity.signer(), rooms);
+//! let mut connection = Connection::open(invite.service(), identity.signer(), rooms);
 //! let commands = connection.handle();
 //! while let Some(event) = connection.next().await {
 //!     match event {
@@ -27,6 +27,7 @@
 //! ```
 
 mod command;
+mod dial;
 mod event;
 mod link;
 mod standing;
@@ -43,9 +44,10 @@ use tokio::{
 pub use command::{CommandError, ConnectionHandle};
 pub use event::{ConnectionEvent, DownReason};
 
+use super::Trust;
 use crate::{
     device::Signer,
-    primitives::{DoorKey, RoomId},
+    primitives::{DoorKey, RoomId, ServiceAddress},
 };
 use command::Command;
 use task::Task;
@@ -84,14 +86,24 @@ impl Drop for AbortOnDrop {
 }
 
 impl Connection {
-    /// Begins to connect to the key service at `host` (`name:port`, as in the invite), which the
-    /// device will authenticate to by exactly this name. Call it inside a tokio runtime. A
-    /// service that cannot be reached is reported as [`ConnectionEvent::Down`], and tried again.
-    pub fn open(host: impl Into<String>, signer: Signer, rooms: Vec<(RoomId, DoorKey)>) -> Self {
+    /// Begins to connect to a key service, which the device will authenticate to by exactly the
+    /// name it dials. Call it inside a tokio runtime. A service that cannot be reached is reported
+    /// as [`ConnectionEvent::Down`], and tried again.
+    pub fn open(service: &ServiceAddress, signer: Signer, rooms: Vec<(RoomId, DoorKey)>) -> Self {
+        Self::open_with(service, &Trust::platform(), signer, rooms)
+    }
+
+    /// The same, with other certificates than the platform's.
+    pub fn open_with(
+        service: &ServiceAddress,
+        trust: &Trust,
+        signer: Signer,
+        rooms: Vec<(RoomId, DoorKey)>,
+    ) -> Self {
         let (commands, received) = mpsc::channel(COMMANDS);
         let (events_in, events) = mpsc::channel(EVENTS);
         let (delivered, acks) = watch::channel(Delivered::default());
-        let task = Task::new(host.into(), signer, rooms);
+        let task = Task::new(service.clone(), trust.clone(), signer, rooms);
         let task = tokio::spawn(task.run(received, events_in, acks));
         let handle = ConnectionHandle(commands);
         Self { handle, events, delivered, task: AbortOnDrop(task) }

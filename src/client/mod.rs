@@ -31,6 +31,7 @@ mod driver;
 mod handles;
 mod room;
 mod traffic;
+mod trust;
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -42,6 +43,7 @@ use tokio::{
 pub use handles::{Publication, Subscription};
 pub use room::RoomView;
 pub use traffic::Traffic;
+pub use trust::{Trust, TrustError};
 
 use self::{
     calls::Calls,
@@ -132,12 +134,24 @@ impl Client {
     /// [`ClientError::Service`], [`ClientError::Refused`] or [`ClientError::Timeout`] if the
     /// room cannot be entered now; [`ClientError::Invite`], [`ClientError::Endpoint`].
     pub async fn connect(invite: &Invite, identity: Identity) -> Result<Self, ClientError> {
+        Self::connect_with(invite, identity, &Trust::platform()).await
+    }
+
+    /// The same, with other certificates than the platform's.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(
+        invite: &Invite,
+        identity: Identity,
+        trust: &Trust,
+    ) -> Result<Self, ClientError> {
         let door = invite.door_key()?;
         let mut endpoint = Endpoint::new(identity)?;
         endpoint.enter(invite.room_keys());
         let (device, signer) = (endpoint.device(), endpoint.signer());
         let rooms = vec![(invite.room(), door)];
-        let connection = Connection::open(invite.host(), signer, rooms);
+        let connection = Connection::open_with(invite.service(), trust, signer, rooms);
         let (calls, received) = Calls::new();
         let (events, mut first) = broadcast::channel(EVENTS);
         let (room_in, room) = watch::channel(RoomView::default());

@@ -6,12 +6,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use vodozemac::Ed25519SecretKey;
 
-use super::{DeviceId, RoomId, Secret, Signature, ed25519, length_prefixed};
+use super::{DeviceId, RoomId, Secret, ServiceAddress, Signature, ed25519, length_prefixed};
 
 /// Why a text is no invite link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
-    /// It does not begin with `olmcast://`.
+    /// It begins with none of `olmcast://`, `olmcast+tls://` and `olmcast+plain://`.
     #[error(
         "an invite begins with olmcast://; paste the whole link that `olmcast room new` printed"
     )]
@@ -144,34 +144,35 @@ fn door_form(room: &RoomId, challenge: &[u8; 32], device: &DeviceId) -> Vec<u8> 
 
 /// An invitation into a room: where its key service is, and a 256-bit secret.
 ///
-/// Written as `olmcast://HOST:PORT/ROOM#SECRET`. Browsers and proxies do not send what stands
-/// behind the `#`; share the link only through an end-to-end encrypted chat.
+/// Written as `olmcast://HOST:PORT/ROOM#SECRET`, where the scheme says how the service is spoken to:
+/// by TLS, unless it runs on this very machine (see [`ServiceAddress`]). Browsers and proxies do not
+/// send what stands behind the `#`; share the link only through an end-to-end encrypted chat.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Invite {
-    host: String,
+    service: ServiceAddress,
     room: RoomId,
     secret: Secret<32>,
 }
 
 impl Invite {
-    /// Makes a new room at the key service `host` (`name:port`).
+    /// Makes a new room at a key service: `name:port`, or with a scheme as [`ServiceAddress`] has
+    /// them.
     ///
     /// # Errors
     /// [`InviteError::Host`] for an unusable host, [`InviteError::Randomness`] if the operating
     /// system has none.
-    pub fn generate(host: impl Into<String>) -> Result<Self, InviteError> {
-        let host = host.into();
-        check_host(&host)?;
+    pub fn generate(service: impl AsRef<str>) -> Result<Self, InviteError> {
+        let service = service.as_ref().parse()?;
         let mut filled = Ok(());
         let secret = Secret::fill(|bytes| filled = getrandom::fill(bytes));
         filled.map_err(|_| InviteError::Randomness)?;
         let room = room_of(&door_key(&secret)?.public());
-        Ok(Self { host, room, secret })
+        Ok(Self { service, room, secret })
     }
 
-    /// The key service, as `name:port`.
-    pub fn host(&self) -> &str {
-        &self.host
+    /// The key service, and how it is spoken to.
+    pub fn service(&self) -> &ServiceAddress {
+        &self.service
     }
 
     /// The room.
@@ -210,23 +211,17 @@ fn door_key(secret: &Secret<32>) -> Result<DoorKey, InviteError> {
     Ok(DoorKey(Ed25519SecretKey::from_slice(seed.expose())))
 }
 
-fn check_host(host: &str) -> Result<(), InviteError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-    if host.is_empty() || host.len() > 255 || !host.chars().all(allowed) {
-        return Err(InviteError::Host);
-    }
-    Ok(())
-}
-
 impl FromStr for Invite {
     type Err = InviteError;
 
     fn from_str(link: &str) -> Result<Self, InviteError> {
-        let rest = link.trim().strip_prefix("olmcast://").ok_or(InviteError::Scheme)?;
-        let (place, secret) = rest.split_once('#').ok_or(InviteError::Secret)?;
-        let (host, room) = place.split_once('/').ok_or(InviteError::Room)?;
-        check_host(host)?;
-        let room: RoomId = room.parse().map_err(|_| InviteError::Room)?;
+        let (place, secret) = match link.trim().split_once('#') {
+            Some((place, secret)) => (place, Some(secret)),
+            None => (link.trim(), None),
+        };
+        let (service, room) = ServiceAddress::split_link(place)?;
+        let secret = secret.ok_or(InviteError::Secret)?;
+        let room: RoomId = room.ok_or(InviteError::Room)?.parse().map_err(|_| InviteError::Room)?;
         let secret = zeroize::Zeroizing::new(
             URL_SAFE_NO_PAD.decode(secret).map_err(|_| InviteError::Secret)?,
         );
@@ -234,7 +229,7 @@ impl FromStr for Invite {
         if room_of(&door_key(&secret)?.public()) != room {
             return Err(InviteError::Mismatch);
         }
-        Ok(Self { host: host.to_owned(), room, secret })
+        Ok(Self { service, room, secret })
     }
 }
 
@@ -243,14 +238,14 @@ impl Invite {
     /// There is no `Display`, so that it cannot be printed by accident.
     pub fn to_link(&self) -> String {
         let secret = URL_SAFE_NO_PAD.encode(self.secret.expose());
-        format!("olmcast://{}/{}#{secret}", self.host, self.room)
+        format!("{}/{}#{secret}", self.service, self.room)
     }
 }
 
 impl fmt::Debug for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Invite")
-            .field("host", &self.host)
+            .field("service", &self.service)
             .field("room", &self.room)
             .finish_non_exhaustive()
     }
@@ -259,6 +254,7 @@ impl fmt::Debug for Invite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::Transport;
 
     #[test]
     fn a_link_reads_back_and_a_damaged_one_says_what_is_wrong() {
@@ -281,6 +277,28 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<Invite>().unwrap_err(), error, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_link_says_how_its_service_is_spoken_to() {
+        for (server, scheme, transport) in [
+            ("keys.example:443", "olmcast", Transport::Tls),
+            ("127.0.0.1:7600", "olmcast", Transport::Plain),
+            ("olmcast+plain://keys.example:80", "olmcast+plain", Transport::Plain),
+            ("olmcast+tls://127.0.0.1:7600", "olmcast+tls", Transport::Tls),
+        ] {
+            let invite = Invite::generate(server).unwrap();
+            let link = invite.to_link();
+            assert_eq!(link.split_once("://").unwrap().0, scheme);
+            let read: Invite = link.parse().unwrap();
+            assert_eq!((read.service().transport(), &read), (transport, &invite));
+            assert_eq!(read.service().host(), server.rsplit('/').next().unwrap());
+        }
+        // The scheme is not part of the room: who has one link can write the other.
+        let tls = Invite::generate("olmcast+tls://localhost:1").unwrap();
+        let plain: Invite = tls.to_link().replace("+tls", "").parse().unwrap();
+        assert_eq!(plain.room(), tls.room());
+        assert_ne!(plain, tls);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Floor 0: the words everything else is written in.
 //!
 //! Identifiers with strict decoding, secrets that zeroize and never print, the Ed25519
-//! signing form and the invite link. Nothing here knows about media, sessions or networks.
+//! signing form, the invite link and the address of a service. Nothing here knows about media, sessions or networks.
 
+mod address;
 mod codec;
 mod ed25519;
 mod ids;
@@ -11,6 +12,7 @@ mod secret;
 mod signed;
 mod timestamp;
 
+pub use address::{ServiceAddress, Transport};
 pub use codec::Codec;
 pub use ids::{
     DeviceId, Generation, IdError, Position, RoomId, Signature, Step, StreamId, StreamRef, TrackId,

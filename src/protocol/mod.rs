@@ -16,7 +16,7 @@
 //! too, since a handover to each of thousands of holders must be small. Unknown fields are ignored,
 //! unknown versions and kinds are refused. All of it tolerates loss, repetition and reordering.
 
-mod directory;
+pub mod directory;
 mod envelope;
 mod messages;
 mod olm;

@@ -3,11 +3,57 @@ use std::time::Duration;
 use crate::protocol::service::{IDLE_TIMEOUT, MAX_PAYLOAD};
 
 /// What one key service grants. The defaults suit rooms of some hundred members on one machine.
+///
+/// What is *per address* holds for one IPv4 address, or for the /64 of an IPv6 one, which is what
+/// one customer has at least. It keeps somebody with many identities from taking everybody's
+/// place. Behind a proxy all devices have the same address: switch these limits off with 0 there,
+/// and let the proxy keep its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Devices connected at a time.
     pub connections: usize,
+    /// Devices connected from one address at a time; 0 for no such limit.
+    pub connections_per_address: usize,
+    /// Sockets that are not, or not yet, a device's: in a TLS handshake, asking the directory, or
+    /// authenticating. More wait to be accepted.
+    pub sockets: usize,
+    /// Such sockets from one address, 0 for no such limit; more are closed at once.
+    pub sockets_per_address: usize,
+    /// New sockets in a second from one address, 0 for no such limit; more are closed at once.
+    pub accept_rate: u32,
+    /// New sockets that may come at once from one address.
+    pub accept_burst: u32,
+    /// Requests to the directory in a second from one address; 0 for no such limit.
+    pub request_rate: u32,
+    /// Requests to the directory that may come at once from one address.
+    pub request_burst: u32,
+    /// Bytes of one request's body.
+    pub request_body: usize,
+    /// How long one request may take, its body included.
+    pub request_timeout: Duration,
+    /// How long a request's head may take to arrive. A socket that was asked something before may
+    /// be idle for as long.
+    pub head_timeout: Duration,
+    /// Devices whose keys the directory holds.
+    pub directory_devices: usize,
+    /// One-time keys that the directory holds for one device.
+    pub one_time_keys: usize,
+    /// How long the directory keeps the keys of a device that uploads nothing.
+    pub device_ttl: Duration,
+    /// Uploads in a second by one device.
+    pub upload_rate: u32,
+    /// Uploads that may come at once.
+    pub upload_burst: u32,
+    /// Keys in a second that one device may claim.
+    pub claim_rate: u32,
+    /// Keys that it may claim at once.
+    pub claim_burst: u32,
+    /// One-time keys in a second that may be claimed of one device, by all others together.
+    /// Beyond that its fallback key goes out, so that nobody can use all of them up.
+    pub claim_target_rate: u32,
+    /// One-time keys of one device that may be claimed at once.
+    pub claim_target_burst: u32,
     /// Rooms that one device may be in at a time.
     pub rooms_per_device: usize,
     /// Devices in one room.
@@ -57,7 +103,26 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 4096,
+            connections: 16_384,
+            connections_per_address: 1024,
+            sockets: 4096,
+            sockets_per_address: 64,
+            accept_rate: 50,
+            accept_burst: 500,
+            request_rate: 50,
+            request_burst: 200,
+            request_body: 64 * 1024,
+            request_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(5),
+            directory_devices: 100_000,
+            one_time_keys: 100,
+            device_ttl: Duration::from_hours(30 * 24),
+            upload_rate: 1,
+            upload_burst: 20,
+            claim_rate: 5,
+            claim_burst: 50,
+            claim_target_rate: 1,
+            claim_target_burst: 20,
             rooms_per_device: 64,
             room_members: 1024,
             streams_per_device: 16,

@@ -192,7 +192,8 @@ async fn the_end_of_a_stream_whose_client_has_ended_is_an_error() {
     let subscription = a.subscribe("screen").await.unwrap();
     let mut events = a.events();
     let rooms = vec![(invite.room(), invite.door_key().unwrap())];
-    let _replacing = olmcast::client::connection::Connection::open(invite.host(), elsewhere, rooms);
+    let _replacing =
+        olmcast::client::connection::Connection::open(invite.service(), elsewhere, rooms);
     let closed = async { while events.recv().await.is_ok() {} };
     timeout(PATIENCE, closed).await.expect("its events do not say that it has ended");
     assert!(a.events().recv().await.is_err());

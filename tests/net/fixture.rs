@@ -58,7 +58,7 @@ impl Device {
 
     pub(crate) fn open(&self, invite: &Invite) -> Connection {
         let rooms = vec![(invite.room(), invite.door_key().unwrap())];
-        Connection::open(invite.host(), self.identity.signer(), rooms)
+        Connection::open(invite.service(), self.identity.signer(), rooms)
     }
 
     /// A bare WebSocket of this device, authenticated; with its challenge.

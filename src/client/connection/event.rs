@@ -111,6 +111,21 @@ pub enum DownReason {
     /// No connection could be made.
     #[error("cannot reach the key service ({0}); check that it runs and that the address is right")]
     Unreachable(String),
+    /// There is no trust in the service's certificate.
+    #[error(
+        "the key service's certificate is not trusted: {0}; if it is self-signed, give its PEM file (--ca FILE)"
+    )]
+    Untrusted(String),
+    /// Something answers there, but not with TLS. The clear is not tried instead.
+    #[error(
+        "no TLS with the key service ({0}); if it is meant to speak in the clear, the link begins with olmcast+plain://"
+    )]
+    NoTls(String),
+    /// Something answers there, but no HTTP in the clear. TLS is not tried instead.
+    #[error(
+        "the key service does not speak in the clear ({0}); if it wants TLS, the link begins with olmcast+tls://"
+    )]
+    NotPlain(String),
     /// Something answers there, but not a key service.
     #[error("no key service there: it answered HTTP {0}; check the address")]
     NotAKeyService(u16),

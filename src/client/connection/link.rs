@@ -2,28 +2,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{self, Message, protocol::WebSocketConfig},
-};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::DownReason;
+use super::{
+    DownReason,
+    dial::{Socket, websocket},
+};
 use crate::{
+    client::Trust,
     device::Signer,
-    protocol::service::{
-        Authentication, ClientFrame, FrameError, MAX_FRAME, PATH, RefusalCode, ServerFrame,
-    },
+    primitives::ServiceAddress,
+    protocol::service::{Authentication, ClientFrame, FrameError, ServerFrame},
 };
 
 /// How long it may take from dialling to the welcome.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// What is read at a time. The WebSocket library zeroes so much before each read, and its default
-/// of 128 KiB costs more than all else that a small frame needs.
-const READ: usize = 4 * 1024;
-
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// An authenticated connection.
 pub(super) struct Link {
@@ -34,20 +28,18 @@ pub(super) struct Link {
 }
 
 /// Dials and authenticates.
-pub(super) async fn dial(host: &str, signer: &Signer) -> Result<Link, DownReason> {
+pub(super) async fn dial(
+    service: &ServiceAddress,
+    trust: &Trust,
+    signer: &Signer,
+) -> Result<Link, DownReason> {
     let handshake = async {
-        let url = format!("ws://{host}{PATH}");
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ)
-            .max_message_size(Some(2 * MAX_FRAME))
-            .max_frame_size(Some(2 * MAX_FRAME));
-        let (mut socket, _) = connect_async_with_config(url, Some(config), true)
-            .await
-            .map_err(|error| unreachable(&error))?;
+        let mut socket = websocket(service, trust).await?;
         let nonce = match receive(&mut socket).await? {
             ServerFrame::Challenge { nonce } => nonce,
             other => return Err(unexpected(other)),
         };
+        let host = service.host();
         let authentication = Authentication { server: host, nonce: &nonce };
         let signature = authentication.sign_with(|form| signer.sign(form));
         let frame = ClientFrame::Authenticate {
@@ -95,17 +87,5 @@ fn unexpected(frame: ServerFrame) -> DownReason {
     match frame {
         ServerFrame::Refused { code, .. } => DownReason::Refused(code),
         _ => DownReason::Frame(FrameError::Malformed),
-    }
-}
-
-fn unreachable(error: &tungstenite::Error) -> DownReason {
-    match error {
-        tungstenite::Error::Http(response) if response.status().as_u16() == 503 => {
-            DownReason::Refused(RefusalCode::Busy)
-        }
-        tungstenite::Error::Http(response) => {
-            DownReason::NotAKeyService(response.status().as_u16())
-        }
-        other => DownReason::Unreachable(other.to_string()),
     }
 }

@@ -24,8 +24,9 @@ use super::{
     standing::{Speaker, Standing},
 };
 use crate::{
+    client::Trust,
     device::Signer,
-    primitives::{DoorKey, RoomId},
+    primitives::{DoorKey, RoomId, ServiceAddress},
 };
 use read::Arrived;
 
@@ -44,7 +45,8 @@ struct Finished;
 
 /// The task behind a connection.
 pub(super) struct Task {
-    host: String,
+    service: ServiceAddress,
+    trust: Trust,
     signer: Signer,
     standing: Mutex<Standing>,
     /// Wakes the writing half when the reading half was told to slow down.
@@ -53,10 +55,15 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(host: String, signer: Signer, rooms: Vec<(RoomId, DoorKey)>) -> Self {
+    pub(super) fn new(
+        service: ServiceAddress,
+        trust: Trust,
+        signer: Signer,
+        rooms: Vec<(RoomId, DoorKey)>,
+    ) -> Self {
         let standing = Mutex::new(Standing::new(rooms));
         let (slowed, closing) = (Notify::new(), AtomicBool::new(false));
-        Self { host, signer, standing, slowed, closing }
+        Self { service, trust, signer, standing, slowed, closing }
     }
 
     /// Never held across an await, and every change under it is whole.
@@ -74,12 +81,12 @@ impl Task {
         loop {
             // Commands keep being taken while dialling, so that their queue does not fill up.
             let dialled = tokio::select! {
-                dialled = dial(&self.host, &self.signer) => dialled,
+                dialled = dial(&self.service, &self.trust, &self.signer) => dialled,
                 Finished = self.absorb(&mut commands) => return,
             };
             let reason = match dialled {
                 Ok(link) => {
-                    info!(host = self.host, device = self.signer.device().short(), "connected");
+                    info!(service = %self.service, device = self.signer.device().short(), "connected");
                     let since = Instant::now();
                     if events.send((ConnectionEvent::Up, None)).await.is_err() {
                         return;
@@ -95,7 +102,7 @@ impl Task {
                 }
                 Err(reason) => reason,
             };
-            info!(host = self.host, device = self.signer.device().short(), %reason, "not connected");
+            info!(service = %self.service, device = self.signer.device().short(), %reason, "not connected");
             let last = reason.is_final();
             if told.as_ref() != Some(&reason) {
                 told = Some(reason.clone());

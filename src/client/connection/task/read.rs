@@ -5,10 +5,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{
-    super::{
-        ConnectionEvent, Delivered, DownReason,
-        link::{Socket, binary},
-    },
+    super::{ConnectionEvent, Delivered, DownReason, dial::Socket, link::binary},
     Events, Finished, Task,
 };
 use crate::protocol::service::{IDLE_TIMEOUT, RefusalCode, ServerFrame, Subject};

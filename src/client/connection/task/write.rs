@@ -12,7 +12,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{
-    super::{Delivered, DownReason, command::Command, link::Socket, standing::Speaker},
+    super::{Delivered, DownReason, command::Command, dial::Socket, standing::Speaker},
     Finished, LAST, Task,
 };
 use crate::protocol::service::ClientFrame;
