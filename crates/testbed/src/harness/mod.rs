@@ -2,6 +2,7 @@
 //! the NATS servers behind it, and devices that are as cheap as they can be.
 
 pub(crate) mod device;
+pub(crate) mod directory;
 pub(crate) mod folder;
 pub(crate) mod nats;
 pub(crate) mod process;

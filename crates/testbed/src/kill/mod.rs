@@ -2,6 +2,8 @@
 
 mod correspondent;
 mod inbox;
+mod key_ledger;
+mod keys;
 mod ledger;
 mod sleeper;
 mod victims;
@@ -18,7 +20,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use self::{correspondent::Correspondent, ledger::Ledger, sleeper::Sleeper, victims::Victims};
+use self::{
+    correspondent::Correspondent, key_ledger::KeyLedger, keys::Asker, ledger::Ledger,
+    sleeper::Sleeper, victims::Victims,
+};
 use crate::harness::{
     self,
     device::Device,
@@ -31,6 +36,9 @@ use crate::harness::{
 const AWAKE: usize = 12;
 /// Devices that connect now and then, and so depend on what the service has kept.
 const ASLEEP: usize = 4;
+/// Devices that upload one-time keys, and others that claim them.
+const OWNERS: usize = 4;
+const CLAIMERS: usize = 4;
 /// The latest moment of a kill, from when the service was up again.
 const LATEST: u64 = 300;
 /// How long a service may take to come back.
@@ -119,6 +127,17 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
         sleeping.spawn(sleeper.run(goes.clone()));
     }
 
+    let keys = Arc::new(KeyLedger::default());
+    let (mut uploading, mut claiming) = (JoinSet::new(), JoinSet::new());
+    let owners: Vec<_> = (0..OWNERS).map(|_| Asker::new(&services, &keys)).collect();
+    let owned: Vec<_> = owners.iter().map(Asker::id).collect();
+    for owner in owners {
+        uploading.spawn(owner.uploads(goes.clone()));
+    }
+    for _ in 0..CLAIMERS {
+        claiming.spawn(Asker::new(&services, &keys).claims(owned.clone(), goes.clone()));
+    }
+
     let (probe, mut recovered, mut told) =
         (Device::from([127, 0, 0, 1]), Times::default(), Instant::now());
     for round in 0..arguments.rounds {
@@ -134,13 +153,13 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
         victims.heal()?;
         if told.elapsed() > Duration::from_secs(5) {
             told = Instant::now();
-            eprintln!("{} kills, {}", round + 1, ledger.counts());
+            eprintln!("{} kills, {}, {}", round + 1, ledger.counts(), keys.counts());
         }
     }
     sleep(Duration::from_millis(LATEST)).await;
 
     going.send_replace(false);
-    let mut everybody = Vec::new();
+    let (mut everybody, mut claimers) = (Vec::new(), Vec::new());
     let ending = async {
         while let Some(ended) = writing.join_next().await {
             everybody.push(ended?);
@@ -148,10 +167,16 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
         while let Some(ended) = sleeping.join_next().await {
             everybody.push(ended?);
         }
+        while let Some(ended) = uploading.join_next().await {
+            ended?.context("somebody could not upload keys")?;
+        }
+        while let Some(ended) = claiming.join_next().await {
+            claimers.push(ended?.context("somebody could not claim keys")?);
+        }
         Ok::<_, anyhow::Error>(())
     };
     timeout(ENDING, ending).await.context("not everybody got answers at the end")??;
-    eprintln!("{}; now everybody collects", ledger.counts());
+    eprintln!("{}, {}; now everything is collected", ledger.counts(), keys.counts());
     let service = *services.first().context("no service")?;
     let mut collecting = JoinSet::new();
     for mut inbox in everybody {
@@ -160,14 +185,19 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
     while let Some(collected) = collecting.join_next().await {
         collected??;
     }
+    for claimer in &mut claimers {
+        claimer.claim_all(&owned).await?;
+    }
+    eprintln!("{}, {}", ledger.counts(), keys.counts());
+    ensure!(keys.answered() > arguments.rounds, "hardly a key was claimed; nothing is shown");
     ensure!(ledger.accepted() > arguments.rounds, "hardly anything was accepted; nothing is shown");
     for lost in ledger.lost().iter().take(10) {
         eprintln!("lost: {lost}");
     }
     Ok(Report {
         rounds: arguments.rounds,
-        acked_lost: ledger.lost().len() as u64,
-        otk_issued_twice: 0,
+        acked_lost: ledger.lost().len() as u64 + keys.lost(),
+        otk_issued_twice: keys.issued_twice(),
         recovered_ms_p99: recovered.percentile(99),
     })
 }

@@ -25,7 +25,7 @@ use crate::harness::{
 /// one message a second, which is measured from sending to receipt (p50, p99). Then --senders
 /// devices keep --window unaccepted messages in flight each, and mail is counted as it is
 /// received, acknowledged and so removed. Last, as many claimers as there were messages in
-/// flight, up to 256, claim one-time keys over kept connections.
+/// flight claim one-time keys over kept connections.
 ///
 /// The raw store does the same work with as many operations in flight, in this process and with
 /// nothing around it: redb with one writer thread that commits durably all that is waiting, where
@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1000)]
     devices: usize,
     /// Of these, how many send as fast as they can
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 64)]
     senders: usize,
     /// Messages that a sender has in flight
     #[arg(long, default_value_t = 8)]
@@ -107,7 +107,7 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
     crowd.leave();
 
     let in_flight = senders * arguments.window;
-    let claims = claims::perform(service.address, in_flight.min(256), duration).await?;
+    let claims = claims::perform(service.address, in_flight, duration).await?;
     drop(service);
     eprintln!("now the store alone, with {in_flight} operations in flight");
     let raw = raw::measure(&ground, in_flight, arguments.bytes, duration).await?;

@@ -25,11 +25,9 @@ use tokio::{
 };
 
 use crate::{
+    harness::{block_on, store::StoreKind},
     janus::ivf_frames,
-    live::{
-        block_on,
-        room::{Room, connect},
-    },
+    live::room::{Room, connect},
 };
 use peer::Peer;
 
