@@ -97,7 +97,7 @@ mod stream;
 
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(any(feature = "client", feature = "rtc"))]
+#[cfg(any(feature = "client", feature = "rtc", feature = "server"))]
 mod clock;
 #[cfg(feature = "rtc")]
 pub mod rtc;

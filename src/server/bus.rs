@@ -36,6 +36,18 @@ pub(super) enum RoomChange {
     },
 }
 
+impl RoomChange {
+    /// Whose change it is.
+    pub(super) fn device(&self) -> DeviceId {
+        match self {
+            Self::Enter { device, .. }
+            | Self::Leave { device, .. }
+            | Self::SetState { device, .. }
+            | Self::ClearState { device, .. } => *device,
+        }
+    }
+}
+
 /// What comes over the bus from all nodes, this one included.
 pub(super) trait BusEvents: Send + Sync + 'static {
     /// A change, to be applied now.

@@ -5,6 +5,7 @@ use std::{
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
@@ -13,6 +14,7 @@ use super::{
     http::Service,
     hub::{Attachment, Hub, MAIL_BATCH},
     rate::Rate,
+    store::StoredMail,
 };
 use crate::{
     primitives::DeviceId,
@@ -30,6 +32,12 @@ const WRITE: Duration = Duration::from_secs(10);
 
 /// How long a socket with unread bytes in it stays open, for the other side to read the reason.
 const LINGER: Duration = Duration::from_millis(250);
+
+/// Messages of one device that may be under way to the store; then it is not read from.
+const UNDER_WAY: usize = 256;
+
+/// How long to wait before a store is asked again that could not answer.
+const UNAVAILABLE: Duration = Duration::from_millis(250);
 
 /// Longest server name a device may have dialled; no host name is longer.
 const LONGEST_NAME: usize = 300;
@@ -122,7 +130,7 @@ async fn authenticate(
     Authentication { server: &server, nonce }
         .verify(&device, &signature)
         .map_err(|_| End::Refused(RefusalCode::WrongSignature))?;
-    wire.send(&ServerFrame::Welcome { instance: service.hub.instance }).await?;
+    wire.send(&ServerFrame::Welcome { instance: service.hub.store.instance() }).await?;
     Ok(device)
 }
 
@@ -140,22 +148,26 @@ async fn run(
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The last mail this connection was sent.
     let mut sent = 0;
+    let mut under_way = FuturesUnordered::new();
     wire.heard = Instant::now();
     loop {
         let silent_at = wire.heard + hub.limits.idle_timeout;
         let mail = attachment.mail.clone();
         let step = tokio::select! {
-            received = wire.receive() => match received {
-                Ok(Some(bytes)) => conversation.answer(wire, &bytes).await,
+            received = wire.receive(), if under_way.len() < UNDER_WAY => match received {
+                Ok(Some(bytes)) => conversation.answer(wire, &bytes).await.map(|mail| {
+                    under_way.extend(mail);
+                }),
                 Ok(None) => Ok(()),
                 Err(end) => Err(end),
             },
+            Some(outcome) = under_way.next() => conversation.settle(wire, outcome).await,
             frame = attachment.outbox.recv() => match (frame, attachment.catch_up()) {
                 (None, _) => Err(End::Refused(RefusalCode::Replaced)),
                 (Some(frame), None) => wire.send_encoded(frame).await,
                 (Some(_), Some(picture)) => {
                     debug!(device = device.short(), "too slow, gets a fresh picture");
-                    wire.send_all(&picture).await
+                    wire.send_all(picture).await
                 }
             },
             () = mail.notified() => deliver(wire, hub, &attachment, &device, &mut sent).await,
@@ -176,16 +188,28 @@ async fn deliver(
     device: &DeviceId,
     sent: &mut u64,
 ) -> Result<(), End> {
-    let batch = hub.mail_after(device, *sent);
+    let batch = match hub.mail_after(device, *sent).await {
+        Ok(batch) => batch,
+        Err(RefusalCode::Unavailable) => {
+            // Not all of it: other things have their turn meanwhile.
+            sleep(UNAVAILABLE).await;
+            attachment.mail.notify_one();
+            return Ok(());
+        }
+        Err(code) => return Err(End::Refused(code)),
+    };
     if batch.len() == MAIL_BATCH {
         attachment.mail.notify_one();
     }
-    for mail in batch {
-        let (sequence, from, bytes) = (mail.sequence, mail.from, mail.bytes);
-        wire.send(&ServerFrame::Mail { sequence, from, bytes }).await?;
-        *sent = sequence;
+    if let Some(last) = batch.last() {
+        *sent = last.sequence;
     }
-    Ok(())
+    let frames = batch.into_iter().map(|StoredMail { sequence, from, bytes }| ServerFrame::Mail {
+        sequence,
+        from,
+        bytes,
+    });
+    wire.send_all(frames).await
 }
 
 /// The socket, one frame at a time.
@@ -225,11 +249,14 @@ impl Wire {
         }
     }
 
-    async fn send_all(&mut self, frames: &[ServerFrame]) -> Result<(), End> {
+    /// Sends them together, so that a batch takes one write of the socket.
+    async fn send_all(&mut self, frames: impl IntoIterator<Item = ServerFrame>) -> Result<(), End> {
         for frame in frames {
-            self.send(frame).await?;
+            let bytes = frame.encode()?.into();
+            let message = Message::Binary(bytes);
+            self.within_time(async |socket| socket.feed(message).await).await?;
         }
-        Ok(())
+        self.within_time(async |socket| socket.flush().await).await
     }
 
     async fn send_encoded(&mut self, bytes: Bytes) -> Result<(), End> {
@@ -237,8 +264,15 @@ impl Wire {
     }
 
     async fn write(&mut self, message: Message) -> Result<(), End> {
+        self.within_time(async |socket| socket.send(message).await).await
+    }
+
+    async fn within_time(
+        &mut self,
+        write: impl AsyncFnOnce(&mut WebSocket) -> Result<(), axum::Error>,
+    ) -> Result<(), End> {
         let begun = Instant::now();
-        match timeout(WRITE, self.socket.send(message)).await {
+        match timeout(WRITE, write(&mut self.socket)).await {
             Ok(Ok(())) => {
                 // Room was made after a wait: the other side reads, though we could not listen.
                 if begun.elapsed() > Duration::from_millis(100) {

@@ -1,7 +1,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -9,14 +9,19 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::{
     Limits,
+    bus::{BusEvents, RoomChange},
+    doorbells::Doorbells,
+    nodes::Nodes,
+    rooms::Rooms,
     snapshot::entered,
-    store::memory::{Mailboxes, Rooms, Sender, StoredMail},
+    store::{Durable, NewMail, Store, StoreError, StoredMail},
 };
 use crate::{
+    clock,
     primitives::{DeviceId, RoomId, StreamId},
     protocol::service::{Payload, RefusalCode, ServerFrame},
 };
@@ -26,19 +31,22 @@ const OUTBOX: usize = 512;
 /// Places in it that broadcasts leave free, so that they never displace who came and went.
 const RESERVED: usize = 128;
 
-/// Where all connections meet: the store, and a way to reach whoever is connected.
+/// Where all connections meet: the rooms, the store, and a way to reach whoever is connected.
 ///
-/// Everything happens under one lock and nothing waits under it, so what a device learns on
-/// entering and what it is told afterwards have neither gap nor overlap.
+/// Rooms change under one lock and nothing waits under it, so what a device learns on entering and
+/// what it is told afterwards have neither gap nor overlap.
 pub(super) struct Hub {
     pub(super) limits: Limits,
-    pub(super) instance: [u8; 16],
+    pub(super) store: Arc<dyn Store>,
+    bells: Doorbells,
+    /// The other nodes of this service, if there are any.
+    nodes: OnceLock<Nodes>,
     connections: AtomicU64,
     inner: Mutex<Inner>,
 }
 
+#[derive(Default)]
 struct Inner {
-    mailboxes: Mailboxes,
     rooms: Rooms,
     links: HashMap<DeviceId, Link>,
 }
@@ -48,7 +56,6 @@ struct Link {
     connection: u64,
     outbox: mpsc::Sender<Bytes>,
     lagged: Arc<AtomicBool>,
-    mail: Arc<Notify>,
 }
 
 /// The connection's end. Dropping it takes the device out of its rooms.
@@ -64,13 +71,25 @@ pub(super) struct Attachment {
 }
 
 impl Hub {
-    pub(super) fn new(limits: Limits, instance: [u8; 16]) -> Self {
-        let inner =
-            Inner { mailboxes: Mailboxes::new(), rooms: Rooms::default(), links: HashMap::new() };
-        Self { limits, instance, connections: AtomicU64::new(0), inner: Mutex::new(inner) }
+    pub(super) fn new(limits: Limits, store: Arc<dyn Store>, bells: Doorbells) -> Self {
+        Self {
+            limits,
+            store,
+            bells,
+            nodes: OnceLock::new(),
+            connections: AtomicU64::new(0),
+            inner: Mutex::default(),
+        }
     }
 
-    /// No method leaves the store half changed, so a poisoned lock is as good as a whole one.
+    /// Joins the other nodes of this service, before anybody connects.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no others"))]
+    pub(super) fn join(&self, nodes: Nodes) {
+        // Once: a hub is started once.
+        let _ = self.nodes.set(nodes);
+    }
+
+    /// No method leaves the rooms half changed, so a poisoned lock is as good as a whole one.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,57 +98,108 @@ impl Hub {
     pub(super) fn attach(self: &Arc<Self>, device: DeviceId) -> Attachment {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         let (sender, outbox) = mpsc::channel(OUTBOX);
-        let (lagged, mail) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-        let link = Link { connection, outbox: sender, lagged: lagged.clone(), mail: mail.clone() };
+        let lagged = Arc::new(AtomicBool::new(false));
+        let link = Link { connection, outbox: sender, lagged: lagged.clone() };
+        let mail = self.bells.hang(device);
         let mut inner = self.lock();
         if inner.links.insert(device, link).is_some() {
-            inner.leave_all(&device, &self.limits);
+            self.leave_all(&mut inner, device);
         }
-        // Mail may have come while the device was away.
-        mail.notify_one();
+        if let Some(nodes) = self.nodes.get() {
+            nodes.attached(device);
+        }
         Attachment { hub: self.clone(), device, connection, outbox, mail, lagged }
     }
 
-    /// Lets a device in whose door signature was checked, and says what it finds there.
-    pub(super) fn enter(
+    /// Lets a device in whose door signature was checked. It is told what it finds there.
+    pub(super) async fn enter(&self, room: RoomId, device: DeviceId) -> Result<(), RefusalCode> {
+        self.change(RoomChange::Enter { room, device }, |rooms, limits| {
+            rooms.may_enter(&room, &device, limits)
+        })
+        .await
+    }
+
+    pub(super) async fn leave(&self, room: RoomId, device: DeviceId) -> Result<(), RefusalCode> {
+        self.change(RoomChange::Leave { room, device }, |_, _| Ok(())).await
+    }
+
+    pub(super) async fn set_state(
         &self,
         room: RoomId,
         device: DeviceId,
-    ) -> Result<Vec<ServerFrame>, RefusalCode> {
-        let mut inner = self.lock();
-        if inner.rooms.enter(room, device, &self.limits)? {
-            inner.tell(&room, &device, &ServerFrame::Present { room, device });
-        }
-        Ok(inner.rooms.entry(&room, &device).map(|entry| entered(room, entry)).unwrap_or_default())
+        stream: StreamId,
+        bytes: Payload,
+    ) -> Result<(), RefusalCode> {
+        let said = bytes.clone();
+        self.change(RoomChange::SetState { room, device, stream, bytes }, |rooms, limits| {
+            rooms.may_set_state(&room, device, stream, &said, limits)
+        })
+        .await
     }
 
-    pub(super) fn leave(&self, room: RoomId, device: DeviceId) {
-        self.lock().leave(room, &device, &self.limits);
+    /// Removes a stream and passes the signed end on, even if the stream was not known: the
+    /// others may know it from before a restart of this service.
+    pub(super) async fn clear_state(
+        &self,
+        room: RoomId,
+        device: DeviceId,
+        stream: StreamId,
+        bytes: Payload,
+    ) -> Result<(), RefusalCode> {
+        if bytes.len() > self.limits.room_payload {
+            return Err(RefusalCode::TooLarge);
+        }
+        let bytes = Some(bytes);
+        self.change(RoomChange::ClearState { room, device, stream, bytes }, |rooms, _| {
+            rooms.may_clear_state(&room, &device)
+        })
+        .await
+    }
+
+    /// Changes a room for everybody in it, on all nodes, if the change is allowed.
+    async fn change(
+        &self,
+        change: RoomChange,
+        allowed: impl FnOnce(&Rooms, &Limits) -> Result<(), RefusalCode>,
+    ) -> Result<(), RefusalCode> {
+        let applied = {
+            let mut inner = self.lock();
+            allowed(&inner.rooms, &self.limits)?;
+            match self.nodes.get() {
+                None => {
+                    inner.apply(change, &self.limits);
+                    return Ok(());
+                }
+                // Under the lock: what one device does is proposed in the order of its doing.
+                Some(nodes) => nodes.propose(change),
+            }
+        };
+        applied.await.map_err(|error| refusal(&error))
     }
 
     /// Takes mail over for its recipient.
-    pub(super) fn send(
+    pub(super) async fn send(
         &self,
         from: DeviceId,
         to: DeviceId,
         bytes: Payload,
-    ) -> Result<(), RefusalCode> {
-        let mut inner = self.lock();
-        let stranger = from != to && !inner.rooms.acquainted(&from, &to);
-        let sender = Sender { device: from, stranger };
-        inner.mailboxes.send(sender, to, bytes, &self.limits, Instant::now())?;
-        if let Some(link) = inner.links.get(&to) {
-            link.mail.notify_one();
-        }
-        Ok(())
+    ) -> Result<Durable, RefusalCode> {
+        let stranger = from != to && !self.lock().rooms.acquainted(&from, &to);
+        let mail = NewMail { from, to, stranger, bytes };
+        self.store.submit(mail, clock::now()).await.map_err(|error| refusal(&error))
     }
 
-    pub(super) fn mail_after(&self, device: &DeviceId, sequence: u64) -> Vec<StoredMail> {
-        self.lock().mailboxes.after(device, sequence, MAIL_BATCH)
+    pub(super) async fn mail_after(
+        &self,
+        device: &DeviceId,
+        sequence: u64,
+    ) -> Result<Vec<StoredMail>, RefusalCode> {
+        let mail = self.store.mail_after(device, sequence, MAIL_BATCH).await;
+        mail.map_err(|error| refusal(&error))
     }
 
-    pub(super) fn ack(&self, device: &DeviceId, sequence: u64) {
-        self.lock().mailboxes.ack(device, sequence);
+    pub(super) async fn ack(&self, device: &DeviceId, sequence: u64) -> Result<(), RefusalCode> {
+        self.store.ack(device, sequence).await.map_err(|error| refusal(&error))
     }
 
     pub(super) fn broadcast(
@@ -145,63 +215,61 @@ impl Hub {
         if bytes.len() > self.limits.room_payload {
             return Err(RefusalCode::TooLarge);
         }
-        let Some(frame) = encoded(&ServerFrame::Broadcast { room, from, bytes }) else {
-            return Err(RefusalCode::TooLarge);
-        };
-        for link in inner.others(&room, &from) {
-            if link.outbox.capacity() > RESERVED {
-                // Full or closed: a broadcast may be lost.
-                let _ = link.outbox.try_send(frame.clone());
-            }
+        if let Some(nodes) = self.nodes.get() {
+            nodes.broadcast(room, from, bytes.clone());
         }
+        inner.broadcast(room, from, bytes);
         Ok(())
     }
 
-    pub(super) fn set_state(
-        &self,
-        room: RoomId,
-        device: DeviceId,
-        stream: StreamId,
-        bytes: Payload,
-    ) -> Result<(), RefusalCode> {
-        let mut inner = self.lock();
-        if inner.rooms.set_state(&room, device, stream, bytes.clone(), &self.limits)? {
-            inner.tell(&room, &device, &ServerFrame::State { room, device, stream, bytes });
-        }
-        Ok(())
-    }
-
-    /// Removes a stream and passes the signed end on, even if the stream was not known: the
-    /// others may know it from before a restart of this service.
-    pub(super) fn clear_state(
-        &self,
-        room: RoomId,
-        device: DeviceId,
-        stream: StreamId,
-        bytes: Payload,
-    ) -> Result<(), RefusalCode> {
-        if bytes.len() > self.limits.room_payload {
-            return Err(RefusalCode::TooLarge);
-        }
-        let mut inner = self.lock();
-        inner.rooms.clear_state(&room, device, stream)?;
-        let bytes = Some(bytes);
-        inner.tell(&room, &device, &ServerFrame::StateCleared { room, device, stream, bytes });
-        Ok(())
-    }
-
-    /// Forgets what is out of date.
+    /// Forgets rooms, members and streams that are out of date.
     pub(super) fn expire(&self) {
-        let (mut inner, now) = (self.lock(), Instant::now());
-        let mail = inner.mailboxes.expire(now);
-        if mail > 0 {
-            debug!(mail, "dropped mail that nobody collected");
-        }
-        for dropped in inner.rooms.expire(now) {
+        let mut inner = self.lock();
+        for dropped in inner.rooms.expire(Instant::now()) {
             let (room, device, stream) = (dropped.room, dropped.device, dropped.stream);
             let frame = ServerFrame::StateCleared { room, device, stream, bytes: None };
             inner.tell(&room, &device, &frame);
         }
+    }
+
+    fn leave_all(&self, inner: &mut Inner, device: DeviceId) {
+        for room in inner.rooms.places(&device) {
+            let change = RoomChange::Leave { room, device };
+            match self.nodes.get() {
+                None => inner.apply(change, &self.limits),
+                // If the other nodes cannot be told now, this node's lease tells them.
+                Some(nodes) => drop(nodes.propose(change)),
+            }
+        }
+    }
+}
+
+/// What a store's error means to a device.
+pub(super) fn refusal(error: &StoreError) -> RefusalCode {
+    match error {
+        StoreError::Refused(code) => *code,
+        StoreError::Unavailable(reason) => {
+            warn!(reason, "the store is not available");
+            RefusalCode::Unavailable
+        }
+        StoreError::Failed(_) => RefusalCode::ShuttingDown,
+        // Those are of the directory.
+        StoreError::Replayed | StoreError::UnknownDevice => RefusalCode::Malformed,
+    }
+}
+
+impl BusEvents for Hub {
+    fn apply(&self, change: RoomChange) {
+        self.lock().apply(change, &self.limits);
+    }
+
+    fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload) {
+        self.lock().broadcast(room, from, bytes);
+    }
+
+    fn attached_elsewhere(&self, device: DeviceId) {
+        // Its connection ends, and takes it out of the rooms that it entered here.
+        self.lock().links.remove(&device);
     }
 }
 
@@ -214,26 +282,64 @@ impl Inner {
         others.filter_map(|other| self.links.get(other))
     }
 
-    /// Tells everybody else in a room. Who has no place left for it is given a fresh picture of
-    /// its rooms instead, as soon as it reads again.
+    /// Tells everybody else in a room who is connected here.
     fn tell(&self, room: &RoomId, device: &DeviceId, frame: &ServerFrame) {
-        let Some(frame) = encoded(frame) else { return };
-        for link in self.others(room, device) {
-            if link.outbox.try_send(frame.clone()).is_err() {
-                link.lagged.store(true, Ordering::Release);
+        let frame = encoded(frame);
+        self.others(room, device).for_each(|link| link.put(frame.clone()));
+    }
+
+    fn apply(&mut self, change: RoomChange, limits: &Limits) {
+        match change {
+            RoomChange::Enter { room, device } => {
+                if self.rooms.enter(room, device) {
+                    self.tell(&room, &device, &ServerFrame::Present { room, device });
+                }
+                self.show(room, device);
+            }
+            RoomChange::Leave { room, device } => {
+                if self.rooms.leave(&room, &device, limits, Instant::now()) {
+                    self.tell(&room, &device, &ServerFrame::Gone { room, device });
+                }
+            }
+            RoomChange::SetState { room, device, stream, bytes } => {
+                if self.rooms.set_state(room, device, stream, bytes.clone()) {
+                    self.tell(&room, &device, &ServerFrame::State { room, device, stream, bytes });
+                }
+            }
+            RoomChange::ClearState { room, device, stream, bytes } => {
+                self.rooms.clear_state(&room, device, stream);
+                let frame = ServerFrame::StateCleared { room, device, stream, bytes };
+                self.tell(&room, &device, &frame);
             }
         }
     }
 
-    fn leave(&mut self, room: RoomId, device: &DeviceId, limits: &Limits) {
-        if self.rooms.leave(&room, device, limits, Instant::now()) {
-            self.tell(&room, device, &ServerFrame::Gone { room, device: *device });
+    /// Shows a device that is connected here what is in a room that it is in.
+    fn show(&self, room: RoomId, device: DeviceId) {
+        let Some(link) = self.links.get(&device) else { return };
+        let entry = self.rooms.entry(&room, &device);
+        for frame in entry.map(|entry| entered(room, entry)).unwrap_or_default() {
+            link.put(encoded(&frame));
         }
     }
 
-    fn leave_all(&mut self, device: &DeviceId, limits: &Limits) {
-        for room in self.rooms.places(device) {
-            self.leave(room, device, limits);
+    fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload) {
+        let Some(frame) = encoded(&ServerFrame::Broadcast { room, from, bytes }) else { return };
+        for link in self.others(&room, &from) {
+            if link.outbox.capacity() > RESERVED {
+                // Full or closed: a broadcast may be lost.
+                let _ = link.outbox.try_send(frame.clone());
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Passes a frame on. Who has no place left for it is given a fresh picture of its rooms
+    /// instead, as soon as it reads again.
+    fn put(&self, frame: Option<Bytes>) {
+        if frame.is_some_and(|frame| self.outbox.try_send(frame).is_err()) {
+            self.lagged.store(true, Ordering::Release);
         }
     }
 }
@@ -258,13 +364,16 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        self.hub.bells.take(&self.device, &self.mail);
         let mut inner = self.hub.lock();
-        let current =
-            inner.links.get(&self.device).is_some_and(|l| l.connection == self.connection);
-        if current {
-            inner.links.remove(&self.device);
-            inner.leave_all(&self.device, &self.hub.limits);
+        match inner.links.get(&self.device) {
+            // Another connection to this node took over.
+            Some(link) if link.connection != self.connection => return,
+            // One to another node did, which leaves only what was entered here.
+            None => {}
+            Some(_) => drop(inner.links.remove(&self.device)),
         }
+        self.hub.leave_all(&mut inner, self.device);
     }
 }
 

@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no bus"))]
 mod bus;
 mod connection;
 mod doorbells;
@@ -30,7 +31,10 @@ mod http;
 mod hub;
 mod limits;
 mod names;
+#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no others"))]
+mod nodes;
 mod rate;
+mod rooms;
 mod snapshot;
 mod store;
 
@@ -41,17 +45,25 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 pub use limits::Limits;
 
-use self::{http::Service, hub::Hub, names::Names};
+use self::{
+    doorbells::Doorbells,
+    http::Service,
+    hub::Hub,
+    names::Names,
+    store::{Store, memory::Memory, redb::Redb},
+};
+use crate::clock;
 
 /// How long connections may take to end when the service shuts down.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// How often the store forgets what is out of date.
+/// How often rooms forget what is out of date, and every how many times of those the store does.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+const STORE_EVERY: u32 = 10;
 
 /// What a key service needs to know to start.
 #[derive(Clone, Debug)]
@@ -101,6 +113,14 @@ pub enum ServerError {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,
+    /// The store cannot be used.
+    #[error("the store in {folder} cannot be opened: {reason}")]
+    Store {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// What is wrong, and what to do about it.
+        reason: String,
+    },
 }
 
 /// Whether the service goes on. When the sender is gone, everything ends without a word.
@@ -111,13 +131,56 @@ enum Phase {
 }
 
 /// A running key service. Dropping it cuts all connections; see [`Server::shutdown`].
-#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     phase: watch::Sender<Phase>,
     /// Yields `None` when the last task has ended: each holds a sender.
     ended: mpsc::Receiver<()>,
     tasks: Vec<AbortOnDrop>,
+    store: Arc<dyn Store>,
+}
+
+/// Opens the configured store.
+async fn open(
+    store: &StoreConfig,
+    limits: &Limits,
+    bells: Doorbells,
+) -> Result<Arc<dyn Store>, ServerError> {
+    match store {
+        StoreConfig::Memory => {
+            let mut instance = [0; 16];
+            getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
+            Ok(Arc::new(Memory::new(instance, limits.clone(), bells)))
+        }
+        StoreConfig::Redb(folder) => {
+            let failed = |reason: String| ServerError::Store { folder: folder.clone(), reason };
+            let (path, limits) = (folder.clone(), limits.clone());
+            // A file that was not closed in good order is looked through first.
+            let opened = tokio::task::spawn_blocking(move || Redb::open(&path, limits, bells));
+            let opened = opened.await.map_err(|error| failed(error.to_string()))?;
+            Ok(Arc::new(opened.map_err(|error| failed(error.to_string()))?))
+        }
+    }
+}
+
+/// Has everything forgotten that is out of date.
+async fn expire(hub: Arc<Hub>) {
+    let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+    for tick in 0_u32.. {
+        ticks.tick().await;
+        hub.expire();
+        if tick.is_multiple_of(STORE_EVERY)
+            && let Err(error) = hub.store.expire(clock::now()).await
+        {
+            warn!(%error, "what is out of date is not forgotten");
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -138,30 +201,30 @@ impl Server {
         let failed = |source| ServerError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let mut instance = [0; 16];
-        getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
-
-        let hub = Arc::new(Hub::new(config.limits, instance));
+        let bells = Doorbells::default();
+        let store = open(&config.store, &config.limits, bells.clone()).await?;
+        let hub = Arc::new(Hub::new(config.limits, store.clone(), bells));
         let (phase, phases) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let names = Names::new(config.names);
         let service = Service::new(hub.clone(), names, phases, alive);
-        let expire = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(EXPIRE_EVERY);
-            loop {
-                ticks.tick().await;
-                hub.expire();
-            }
-        });
+        let expire = tokio::spawn(expire(hub));
         let accept = tokio::spawn(http::accept(listener, service));
         info!(%address, "key service up");
         let tasks = vec![AbortOnDrop(accept), AbortOnDrop(expire)];
-        Ok(Self { address, phase, ended, tasks })
+        Ok(Self { address, phase, ended, tasks, store })
     }
 
     /// Where the service listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Resolves when the store has failed (a full disk, say) and nothing can be kept any more, with
+    /// the reason. Whoever runs the service should end it then: what was taken over is safe, and
+    /// devices send the rest again.
+    pub async fn failed(&self) -> String {
+        self.store.failed().await.to_string()
     }
 
     /// Stops listening, tells every device why, and returns when all connections have ended, or
@@ -172,5 +235,6 @@ impl Server {
         // Whatever does not end in time is cut when the sender of the phase is dropped.
         let _ = tokio::time::timeout(DRAIN, self.ended.recv()).await;
         self.tasks.clear();
+        self.store.close().await;
     }
 }

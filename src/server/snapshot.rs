@@ -1,4 +1,4 @@
-use super::store::memory::Entry;
+use super::rooms::Entry;
 use crate::{
     primitives::RoomId,
     protocol::service::{MAX_FRAME, RoomState, ServerFrame},

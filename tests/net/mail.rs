@@ -155,6 +155,12 @@ async fn whoever_asks_too_fast_is_told_so() {
         }
     }
     let (subject, code) = (Subject::Request(3), RefusalCode::RateLimited);
-    assert_eq!(answers[2], ServerFrame::Refused { subject, code });
-    assert_eq!(answers[1], ServerFrame::Accepted { request: 2 });
+    // What is taken over is confirmed when it is durable; a refusal need not wait for that.
+    for answer in [
+        ServerFrame::Accepted { request: 1 },
+        ServerFrame::Accepted { request: 2 },
+        ServerFrame::Refused { subject, code },
+    ] {
+        assert!(answers.contains(&answer), "{answer:?} is not in {answers:?}");
+    }
 }

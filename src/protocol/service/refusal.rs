@@ -74,4 +74,7 @@ pub enum RefusalCode {
     /// The service is going down.
     #[error("the service is shutting down; reconnect in a moment")]
     ShuttingDown,
+    /// The service cannot keep anything at the moment.
+    #[error("the service cannot store anything at the moment; try again soon")]
+    Unavailable,
 }

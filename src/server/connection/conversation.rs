@@ -1,17 +1,22 @@
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 use tracing::{debug, trace};
 
 use super::{End, Wire};
 use crate::{
-    primitives::{DeviceId, DoorKey, RoomId, Signature},
+    primitives::{DeviceId, DoorKey, RoomId},
     protocol::service::{ClientFrame, FrameError, RefusalCode, ServerFrame, Subject},
     server::{
-        hub::Hub,
+        hub::{Hub, refusal},
         rate::{Rate, Verdict},
+        store::StoreError,
     },
 };
+
+/// Mail that was handed to the store: its number, and what becomes of it.
+pub(super) type UnderWay = BoxFuture<'static, (u64, Result<(), StoreError>)>;
 
 /// What is known of the device on the other side.
 pub(super) struct Conversation<'a> {
@@ -22,14 +27,19 @@ pub(super) struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// Does what a frame asks for and answers it.
-    pub(super) async fn answer(&self, wire: &mut Wire, bytes: &[u8]) -> Result<(), End> {
+    /// Does what a frame asks for. The answer to mail comes when it is durable; it is returned, so
+    /// that the next frames need not wait for it.
+    pub(super) async fn answer(
+        &self,
+        wire: &mut Wire,
+        bytes: &[u8],
+    ) -> Result<Option<UnderWay>, End> {
         let frame = match ClientFrame::decode(bytes) {
             Ok(frame) => frame,
             // Whole and readable, only larger than is taken: no reason to hang up.
             Err(FrameError::TooLarge) => {
                 let (subject, code) = (Subject::Connection, RefusalCode::TooLarge);
-                return wire.send(&ServerFrame::Refused { subject, code }).await;
+                return wire.send(&ServerFrame::Refused { subject, code }).await.map(|()| None);
             }
             Err(error) => return Err(error.into()),
         };
@@ -48,58 +58,61 @@ impl Conversation<'_> {
         };
         if self.rate.count(&frame, bytes.len()) == Verdict::TooFast {
             if !matches!(frame, ClientFrame::Ack { .. } | ClientFrame::Leave { .. }) {
-                return self.refuse(wire, subject, RefusalCode::RateLimited).await;
+                return self.refuse(wire, subject, RefusalCode::RateLimited).await.map(|()| None);
             }
             // These two cannot be refused, so whoever sends too many waits.
             sleep(Duration::from_millis(20)).await;
         }
-        match self.handle(frame) {
-            Ok(answers) => wire.send_all(&answers).await,
-            Err(code) => self.refuse(wire, subject, code).await,
+        match self.handle(frame).await {
+            Ok(under_way) => Ok(under_way),
+            Err(code) => self.refuse(wire, subject, code).await.map(|()| None),
         }
     }
 
-    fn handle(&self, frame: ClientFrame) -> Result<Vec<ServerFrame>, RefusalCode> {
+    async fn handle(&self, frame: ClientFrame) -> Result<Option<UnderWay>, RefusalCode> {
         let device = self.device;
         match frame {
             ClientFrame::Enter { room, door, signature } => {
-                return self.enter(room, &door, &signature);
+                if !DoorKey::opens(&door, &room, &self.nonce, &device, &signature) {
+                    return Err(RefusalCode::WrongDoor);
+                }
+                self.hub.enter(room, device).await?;
+                debug!(device = device.short(), room = short(&room), "entered");
             }
             ClientFrame::Send { request, to, bytes } => {
                 let size = bytes.len();
-                self.hub.send(device, to, bytes)?;
+                let durable = self.hub.send(device, to, bytes).await?;
                 trace!(from = device.short(), to = to.short(), size, "mail");
-                return Ok(vec![ServerFrame::Accepted { request }]);
+                let answer = async move { (request, durable.await) };
+                return Ok(Some(Box::pin(answer)));
             }
-            ClientFrame::Leave { room } => self.hub.leave(room, device),
-            ClientFrame::Ack { sequence } => self.hub.ack(&device, sequence),
+            ClientFrame::Leave { room } => self.hub.leave(room, device).await?,
+            ClientFrame::Ack { sequence } => self.hub.ack(&device, sequence).await?,
             ClientFrame::Broadcast { room, bytes } => self.hub.broadcast(room, device, bytes)?,
             ClientFrame::SetState { room, stream, bytes } => {
                 let size = bytes.len();
-                self.hub.set_state(room, device, stream, bytes)?;
+                self.hub.set_state(room, device, stream, bytes).await?;
                 debug!(device = device.short(), room = short(&room), size, "state set");
             }
             ClientFrame::ClearState { room, stream, bytes } => {
-                self.hub.clear_state(room, device, stream, bytes)?;
+                self.hub.clear_state(room, device, stream, bytes).await?;
                 debug!(device = device.short(), room = short(&room), "state cleared");
             }
             ClientFrame::Authenticate { .. } => return Err(RefusalCode::Malformed),
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 
-    fn enter(
+    /// Says what became of mail.
+    pub(super) async fn settle(
         &self,
-        room: RoomId,
-        door: &[u8; 32],
-        signature: &Signature,
-    ) -> Result<Vec<ServerFrame>, RefusalCode> {
-        if !DoorKey::opens(door, &room, &self.nonce, &self.device, signature) {
-            return Err(RefusalCode::WrongDoor);
+        wire: &mut Wire,
+        (request, outcome): (u64, Result<(), StoreError>),
+    ) -> Result<(), End> {
+        match outcome {
+            Ok(()) => wire.send(&ServerFrame::Accepted { request }).await,
+            Err(error) => self.refuse(wire, Subject::Request(request), refusal(&error)).await,
         }
-        let answers = self.hub.enter(room, self.device)?;
-        debug!(device = self.device.short(), room = short(&room), "entered");
-        Ok(answers)
     }
 
     async fn refuse(

@@ -11,7 +11,12 @@
 //!
 //! Who is in which room is not here: it is true only as long as connections live (`server::rooms`).
 
+mod mailboxes;
 pub(super) mod memory;
+pub(super) mod redb;
+
+#[cfg(test)]
+mod conformance;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;

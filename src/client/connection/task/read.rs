@@ -97,7 +97,9 @@ impl Task {
     fn refused(&self, subject: Subject, code: RefusalCode) -> Option<ConnectionEvent> {
         debug!(device = self.signer.device().short(), ?code, "the service refused something");
         match subject {
-            Subject::Request(request) if code == RefusalCode::RateLimited => {
+            Subject::Request(request)
+                if matches!(code, RefusalCode::RateLimited | RefusalCode::Unavailable) =>
+            {
                 self.standing().slow_down(request, Instant::now());
                 self.slowed.notify_one();
                 None

@@ -7,6 +7,25 @@ const A: DeviceId = DeviceId::from_bytes([1; 32]);
 const B: DeviceId = DeviceId::from_bytes([2; 32]);
 const STREAM: StreamId = StreamId::from_bytes([5; 16]);
 
+/// As the hub does it: asked first, and done if that was right.
+impl Rooms {
+    fn try_enter(&mut self, device: DeviceId, limits: &Limits) -> Result<bool, RefusalCode> {
+        self.may_enter(&ROOM, &device, limits)?;
+        Ok(self.enter(ROOM, device))
+    }
+
+    fn try_set(
+        &mut self,
+        device: DeviceId,
+        stream: StreamId,
+        bytes: Payload,
+        limits: &Limits,
+    ) -> Result<bool, RefusalCode> {
+        self.may_set_state(&ROOM, device, stream, &bytes, limits)?;
+        Ok(self.set_state(ROOM, device, stream, bytes))
+    }
+}
+
 fn offer() -> Payload {
     Payload::from(b"offer")
 }
@@ -14,14 +33,14 @@ fn offer() -> Payload {
 #[test]
 fn only_who_is_in_a_room_learns_of_it_or_changes_it() {
     let (mut rooms, limits) = (Rooms::default(), Limits::default());
-    assert_eq!(rooms.enter(ROOM, A, &limits), Ok(true));
-    assert_eq!(rooms.set_state(&ROOM, A, STREAM, offer(), &limits), Ok(true));
+    assert_eq!(rooms.try_enter(A, &limits), Ok(true));
+    assert_eq!(rooms.try_set(A, STREAM, offer(), &limits), Ok(true));
     assert_eq!(rooms.entry(&ROOM, &B), None);
     let refused = Err(RefusalCode::NotInRoom);
-    assert_eq!(rooms.set_state(&ROOM, B, STREAM, offer(), &limits), refused);
-    assert_eq!(rooms.clear_state(&ROOM, B, STREAM), Err(RefusalCode::NotInRoom));
+    assert_eq!(rooms.try_set(B, STREAM, offer(), &limits), refused);
+    assert_eq!(rooms.may_clear_state(&ROOM, &B), Err(RefusalCode::NotInRoom));
 
-    assert_eq!(rooms.enter(ROOM, B, &limits), Ok(true));
+    assert_eq!(rooms.try_enter(B, &limits), Ok(true));
     let state = vec![RoomState { device: A, stream: STREAM, bytes: offer() }];
     assert_eq!(rooms.entry(&ROOM, &B), Some(Entry { roster: vec![A], state }));
     // Its own stream is not told to a device: it may be one of an earlier process.
@@ -32,29 +51,29 @@ fn only_who_is_in_a_room_learns_of_it_or_changes_it() {
 fn state_outlives_its_device_by_the_grace_and_returns_only_if_said_again() {
     let (mut rooms, limits, now) = (Rooms::default(), Limits::default(), Instant::now());
     let old = StreamId::from_bytes([6; 16]);
-    rooms.enter(ROOM, A, &limits).unwrap();
+    rooms.try_enter(A, &limits).unwrap();
     for stream in [STREAM, old] {
-        rooms.set_state(&ROOM, A, stream, offer(), &limits).unwrap();
+        rooms.try_set(A, stream, offer(), &limits).unwrap();
     }
     assert!(rooms.leave(&ROOM, &A, &limits, now));
     assert!(!rooms.leave(&ROOM, &A, &limits, now), "it is gone already");
     assert_eq!(rooms.expire(now + limits.state_grace - Duration::from_millis(1)), []);
 
     // It comes back in time, but says only one of its streams again.
-    rooms.enter(ROOM, A, &limits).unwrap();
-    assert_eq!(rooms.set_state(&ROOM, A, STREAM, offer(), &limits), Ok(false), "unchanged");
+    rooms.try_enter(A, &limits).unwrap();
+    assert_eq!(rooms.try_set(A, STREAM, offer(), &limits), Ok(false), "unchanged");
     let dropped = Dropped { room: ROOM, device: A, stream: old };
     assert_eq!(rooms.expire(now + limits.state_grace), [dropped]);
-    rooms.enter(ROOM, B, &limits).unwrap();
+    rooms.try_enter(B, &limits).unwrap();
     assert_eq!(rooms.entry(&ROOM, &B).unwrap().state.len(), 1);
 }
 
 #[test]
 fn members_who_left_are_acquaintances_for_a_while_and_then_strangers() {
     let (mut rooms, limits, now) = (Rooms::default(), Limits::default(), Instant::now());
-    rooms.enter(ROOM, A, &limits).unwrap();
+    rooms.try_enter(A, &limits).unwrap();
     assert!(!rooms.acquainted(&A, &B));
-    rooms.enter(ROOM, B, &limits).unwrap();
+    rooms.try_enter(B, &limits).unwrap();
     assert!(rooms.acquainted(&A, &B));
     rooms.leave(&ROOM, &B, &limits, now);
     assert!(rooms.acquainted(&A, &B), "mail for who will be back");
@@ -78,18 +97,18 @@ fn rooms_members_and_streams_are_bounded() {
     let mut rooms = Rooms::default();
     let (other, third) = (RoomId::from_bytes([8; 32]), DeviceId::from_bytes([3; 32]));
     for device in [A, B] {
-        rooms.enter(ROOM, device, &limits).unwrap();
+        rooms.try_enter(device, &limits).unwrap();
     }
-    assert_eq!(rooms.enter(ROOM, third, &limits), Err(RefusalCode::RoomFull));
-    assert_eq!(rooms.enter(other, A, &limits), Err(RefusalCode::QuotaExceeded));
-    assert_eq!(rooms.enter(ROOM, A, &limits), Ok(false), "it is in already");
+    assert_eq!(rooms.try_enter(third, &limits), Err(RefusalCode::RoomFull));
+    assert_eq!(rooms.may_enter(&other, &A, &limits), Err(RefusalCode::QuotaExceeded));
+    assert_eq!(rooms.try_enter(A, &limits), Ok(false), "it is in already");
 
-    rooms.set_state(&ROOM, A, STREAM, offer(), &limits).unwrap();
+    rooms.try_set(A, STREAM, offer(), &limits).unwrap();
     let second = StreamId::from_bytes([6; 16]);
     let quota = Err(RefusalCode::QuotaExceeded);
-    assert_eq!(rooms.set_state(&ROOM, A, second, offer(), &limits), quota);
+    assert_eq!(rooms.try_set(A, second, offer(), &limits), quota);
     let large = Payload::from(b"offers");
-    assert_eq!(rooms.set_state(&ROOM, A, STREAM, large, &limits), Err(RefusalCode::TooLarge));
-    rooms.clear_state(&ROOM, A, STREAM).unwrap();
-    assert_eq!(rooms.set_state(&ROOM, A, second, offer(), &limits), Ok(true));
+    assert_eq!(rooms.try_set(A, STREAM, large, &limits), Err(RefusalCode::TooLarge));
+    rooms.clear_state(&ROOM, A, STREAM);
+    assert_eq!(rooms.try_set(A, second, offer(), &limits), Ok(true));
 }

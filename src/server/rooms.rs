@@ -5,25 +5,25 @@ use std::{
 
 use indexmap::IndexSet;
 
+use super::Limits;
 use crate::{
     primitives::{DeviceId, RoomId, StreamId},
     protocol::service::{Payload, RefusalCode, RoomState},
-    server::Limits,
 };
 
 /// What a device is told when it enters: the others, in the order of their coming.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) struct Entry {
-    pub(in crate::server) roster: Vec<DeviceId>,
-    pub(in crate::server) state: Vec<RoomState>,
+pub(super) struct Entry {
+    pub(super) roster: Vec<DeviceId>,
+    pub(super) state: Vec<RoomState>,
 }
 
 /// A stream that was dropped because its device stayed away.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) struct Dropped {
-    pub(in crate::server) room: RoomId,
-    pub(in crate::server) device: DeviceId,
-    pub(in crate::server) stream: StreamId,
+pub(super) struct Dropped {
+    pub(super) room: RoomId,
+    pub(super) device: DeviceId,
+    pub(super) stream: StreamId,
 }
 
 #[derive(Default)]
@@ -42,39 +42,46 @@ struct Stored {
 }
 
 /// Who is in which room, and what they publish there.
+///
+/// Of several nodes each has the same picture. What a device asks for is checked first (`may_…`)
+/// and then, when all nodes are told, done; it is done even if the check would fail by then.
 #[derive(Default)]
-pub(in crate::server) struct Rooms {
+pub(super) struct Rooms {
     rooms: HashMap<RoomId, Room>,
     /// The rooms each device is present in.
     places: HashMap<DeviceId, HashSet<RoomId>>,
 }
 
 impl Rooms {
-    /// Lets a device in whose door signature was checked. True if it was not there before.
-    pub(in crate::server) fn enter(
-        &mut self,
-        room: RoomId,
-        device: DeviceId,
+    /// Whether there is a place for a device in whose door signature was checked.
+    pub(super) fn may_enter(
+        &self,
+        room: &RoomId,
+        device: &DeviceId,
         limits: &Limits,
-    ) -> Result<bool, RefusalCode> {
-        if self.is_present(&room, &device) {
-            return Ok(false);
+    ) -> Result<(), RefusalCode> {
+        if self.is_present(room, device) {
+            return Ok(());
         }
-        if self.places.get(&device).map_or(0, HashSet::len) >= limits.rooms_per_device {
+        if self.places.get(device).map_or(0, HashSet::len) >= limits.rooms_per_device {
             return Err(RefusalCode::QuotaExceeded);
         }
-        if self.rooms.get(&room).map_or(0, |room| room.present.len()) >= limits.room_members {
+        if self.rooms.get(room).map_or(0, |room| room.present.len()) >= limits.room_members {
             return Err(RefusalCode::RoomFull);
         }
+        Ok(())
+    }
+
+    /// Lets a device in. True if it was not there before.
+    pub(super) fn enter(&mut self, room: RoomId, device: DeviceId) -> bool {
         let members = self.rooms.entry(room).or_default();
         members.left.remove(&device);
-        members.present.insert(device);
         self.places.entry(device).or_default().insert(room);
-        Ok(true)
+        members.present.insert(device)
     }
 
     /// What `device` may know of a room it is in.
-    pub(in crate::server) fn entry(&self, room: &RoomId, device: &DeviceId) -> Option<Entry> {
+    pub(super) fn entry(&self, room: &RoomId, device: &DeviceId) -> Option<Entry> {
         let room = self.rooms.get(room)?;
         room.present.get(device)?;
         let state = room.state.iter().map(|(&(device, stream), stored)| RoomState {
@@ -89,7 +96,7 @@ impl Rooms {
     }
 
     /// Takes a device out of a room. False if it was not there.
-    pub(in crate::server) fn leave(
+    pub(super) fn leave(
         &mut self,
         room: &RoomId,
         device: &DeviceId,
@@ -116,48 +123,42 @@ impl Rooms {
     }
 
     /// The rooms a device is in.
-    pub(in crate::server) fn places(&self, device: &DeviceId) -> Vec<RoomId> {
+    pub(super) fn places(&self, device: &DeviceId) -> Vec<RoomId> {
         self.places.get(device).into_iter().flatten().copied().collect()
     }
 
     /// The devices in a room.
-    pub(in crate::server) fn present(&self, room: &RoomId) -> impl Iterator<Item = &DeviceId> {
+    pub(super) fn present(&self, room: &RoomId) -> impl Iterator<Item = &DeviceId> {
         self.rooms.get(room).into_iter().flat_map(|room| &room.present)
     }
 
     /// Whether a device is in a room.
-    pub(in crate::server) fn is_present(&self, room: &RoomId, device: &DeviceId) -> bool {
+    pub(super) fn is_present(&self, room: &RoomId, device: &DeviceId) -> bool {
         self.rooms.get(room).is_some_and(|room| room.present.contains(device))
     }
 
     /// Whether `sender` is in a room that `recipient` is in, or has been until recently.
-    pub(in crate::server) fn acquainted(&self, sender: &DeviceId, recipient: &DeviceId) -> bool {
+    pub(super) fn acquainted(&self, sender: &DeviceId, recipient: &DeviceId) -> bool {
         let rooms = self.places.get(sender).into_iter().flatten();
         let mut rooms = rooms.filter_map(|room| self.rooms.get(room));
         rooms.any(|room| room.present.contains(recipient) || room.left.contains_key(recipient))
     }
 
-    /// Sets a stream's state. False if it was exactly this already.
-    pub(in crate::server) fn set_state(
-        &mut self,
+    /// Whether a device may say this of a stream of its own.
+    pub(super) fn may_set_state(
+        &self,
         room: &RoomId,
         device: DeviceId,
         stream: StreamId,
-        bytes: Payload,
+        bytes: &Payload,
         limits: &Limits,
-    ) -> Result<bool, RefusalCode> {
-        let members = self.rooms.get_mut(room).ok_or(RefusalCode::NotInRoom)?;
-        if !members.present.contains(&device) {
-            return Err(RefusalCode::NotInRoom);
-        }
+    ) -> Result<(), RefusalCode> {
+        let members = self.members(room, &device)?;
         if bytes.len() > limits.room_payload {
             return Err(RefusalCode::TooLarge);
         }
-        if let Some(stored) = members.state.get_mut(&(device, stream)) {
-            stored.expires = None;
-            let changed = stored.bytes != bytes;
-            stored.bytes = bytes;
-            return Ok(changed);
+        if members.state.contains_key(&(device, stream)) {
+            return Ok(());
         }
         let streams = (device, StreamId::from_bytes([0; 16]))..=(device, LAST_STREAM);
         // What an earlier process of the device left behind counts for little, so that a restart
@@ -170,27 +171,47 @@ impl Rooms {
         if live >= limits.streams_per_device || all >= 4 * limits.streams_per_device {
             return Err(RefusalCode::QuotaExceeded);
         }
-        members.state.insert((device, stream), Stored { bytes, expires: None });
-        Ok(true)
-    }
-
-    /// Removes a stream's state, if there is any.
-    pub(in crate::server) fn clear_state(
-        &mut self,
-        room: &RoomId,
-        device: DeviceId,
-        stream: StreamId,
-    ) -> Result<(), RefusalCode> {
-        let members = self.rooms.get_mut(room).ok_or(RefusalCode::NotInRoom)?;
-        if !members.present.contains(&device) {
-            return Err(RefusalCode::NotInRoom);
-        }
-        members.state.remove(&(device, stream));
         Ok(())
     }
 
+    /// Sets a stream's state. False if it was exactly this already.
+    pub(super) fn set_state(
+        &mut self,
+        room: RoomId,
+        device: DeviceId,
+        stream: StreamId,
+        bytes: Payload,
+    ) -> bool {
+        let members = self.rooms.entry(room).or_default();
+        let stored = Stored { bytes: bytes.clone(), expires: None };
+        let before = members.state.insert((device, stream), stored);
+        before.is_none_or(|before| before.bytes != bytes)
+    }
+
+    /// Whether a device may take a stream back.
+    pub(super) fn may_clear_state(
+        &self,
+        room: &RoomId,
+        device: &DeviceId,
+    ) -> Result<(), RefusalCode> {
+        self.members(room, device).map(|_| ())
+    }
+
+    /// Removes a stream's state, if there is any.
+    pub(super) fn clear_state(&mut self, room: &RoomId, device: DeviceId, stream: StreamId) {
+        if let Some(members) = self.rooms.get_mut(room) {
+            members.state.remove(&(device, stream));
+        }
+    }
+
+    fn members(&self, room: &RoomId, device: &DeviceId) -> Result<&Room, RefusalCode> {
+        let members = self.rooms.get(room).ok_or(RefusalCode::NotInRoom)?;
+        members.present.get(device).ok_or(RefusalCode::NotInRoom)?;
+        Ok(members)
+    }
+
     /// Drops the state of devices that stayed away, and forgets acquaintances and empty rooms.
-    pub(in crate::server) fn expire(&mut self, now: Instant) -> Vec<Dropped> {
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Dropped> {
         let mut dropped = Vec::new();
         self.rooms.retain(|&room, members| {
             members.left.retain(|_, until| *until > now);

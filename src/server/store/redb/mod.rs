@@ -1,0 +1,329 @@
+//! The store in one file, for a service on one machine.
+//!
+//! One thread writes, and commits together whatever came while the disk was busy with the last
+//! commit (`writer`). Nothing is answered before it is durable. Mail is in memory as well, where it
+//! is counted and read; its bytes are bounded by `Limits::store_bytes`. The directory is on disk
+//! only.
+
+mod directory;
+mod tables;
+mod writer;
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use async_trait::async_trait;
+use redb::{Builder, Database, ReadableDatabase, ReadableTable};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::spawn_blocking,
+};
+use tracing::{debug, info};
+
+use self::{
+    tables::{INSTANCE, LAYOUT, LAYOUT_KEY, MAIL, NUMBERS, SEQUENCE_KEY},
+    writer::{Answer, Operation, Writer},
+};
+use super::{
+    Claimed, DeviceRecord, Durable, NewMail, Once, Store, StoreError, StoredMail,
+    mailboxes::Mailboxes,
+};
+use crate::{
+    primitives::{DeviceId, Timestamp},
+    protocol::KeysUpload,
+    server::{Limits, doorbells::Doorbells},
+};
+
+/// The file in the data folder.
+const FILE: &str = "olmcast.redb";
+
+/// What redb may keep of the file in memory. Its own default is a gigabyte.
+const CACHE: usize = 64 << 20;
+
+/// Operations that wait for the writer; who comes then waits for a place.
+const QUEUE: usize = 8192;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::server) enum OpenError {
+    #[error("it cannot be made or read: {0}")]
+    Folder(io::Error),
+    #[error("another process uses it; end that one, or use another folder")]
+    Locked,
+    #[error("it has layout {0}, and this build reads layout {LAYOUT}; use the build that wrote it")]
+    Layout(u64),
+    #[error("{0}")]
+    Database(redb::Error),
+}
+
+impl From<redb::Error> for OpenError {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => Self::Locked,
+            other => Self::Database(other),
+        }
+    }
+}
+
+pub(in crate::server) struct Redb {
+    instance: [u8; 16],
+    limits: Limits,
+    database: Arc<Database>,
+    mailboxes: Arc<Mutex<Mailboxes>>,
+    /// Always there; see `drop`.
+    operations: Option<mpsc::Sender<Operation>>,
+    writer: Option<JoinHandle<()>>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl Redb {
+    /// Opens the file in this folder, or makes both.
+    pub(in crate::server) fn open(
+        folder: &Path,
+        limits: Limits,
+        bells: Doorbells,
+    ) -> Result<Self, OpenError> {
+        make(folder).map_err(OpenError::Folder)?;
+        let path = folder.join(FILE);
+        let started = std::time::Instant::now();
+        let database = builder().create(&path).map_err(redb::Error::from)?;
+        let store = Self::new(database, limits, bells)?;
+        let (file, elapsed) = (path.display(), started.elapsed());
+        info!(%file, ?elapsed, "the store is open");
+        Ok(store)
+    }
+
+    fn new(database: Database, limits: Limits, bells: Doorbells) -> Result<Self, OpenError> {
+        let instance = prepare(&database)?.map_err(OpenError::Layout)?;
+        let mailboxes = Arc::new(Mutex::new(load(&database)?));
+        let database = Arc::new(database);
+        let (operations, queue) = mpsc::channel(QUEUE);
+        let (failed, failure) = watch::channel(None);
+        let writer = Writer {
+            database: database.clone(),
+            limits: limits.clone(),
+            mailboxes: mailboxes.clone(),
+            bells,
+            failure: failed,
+        };
+        let thread = thread::Builder::new().name("olmcast-store".to_owned());
+        let writer = thread.spawn(move || writer.run(queue)).map_err(OpenError::Folder)?;
+        let (operations, writer) = (Some(operations), Some(writer));
+        Ok(Self { instance, limits, database, mailboxes, operations, writer, failure })
+    }
+
+    fn mailboxes(&self) -> MutexGuard<'_, Mailboxes> {
+        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place in the writer's queue.
+    async fn place(&self) -> Result<mpsc::Permit<'_, Operation>, StoreError> {
+        let operations = self.operations.as_ref().ok_or_else(|| ended(&self.failure))?;
+        operations.reserve().await.map_err(|_| ended(&self.failure))
+    }
+
+    /// Has something written and waits until it is durable.
+    async fn write<T>(
+        &self,
+        operation: impl FnOnce(Answer<T>) -> Operation,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.place().await?.send(operation(answer));
+        match answered.await {
+            Ok(result) => result,
+            Err(_) => Err(after_the_end(self.failure.clone()).await),
+        }
+    }
+}
+
+impl Drop for Redb {
+    fn drop(&mut self) {
+        // The writer ends when it has written what waits, and then the file can be opened again.
+        self.operations = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+/// Makes the folder, for its owner only: who talks to whom is in it.
+fn make(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Makes what is missing in a new file. Returns its instance, or the layout of a foreign one.
+fn prepare(database: &Database) -> Result<Result<[u8; 16], u64>, redb::Error> {
+    let transaction = database.begin_write()?;
+    let instance = {
+        let mut numbers = transaction.open_table(NUMBERS)?;
+        let layout = numbers.get(LAYOUT_KEY)?.map(|layout| layout.value());
+        match layout {
+            Some(LAYOUT) => {}
+            Some(other) => return Ok(Err(other)),
+            None => {
+                numbers.insert(LAYOUT_KEY, LAYOUT)?;
+            }
+        }
+        let mut row = transaction.open_table(INSTANCE)?;
+        let known = row.get(())?.map(|instance| instance.value());
+        let instance = match known {
+            Some(instance) => instance,
+            None => {
+                let mut instance = [0; 16];
+                getrandom::fill(&mut instance)
+                    .map_err(|error| redb::Error::Io(io::Error::other(error)))?;
+                row.insert((), instance)?;
+                instance
+            }
+        };
+        transaction.open_table(MAIL)?;
+        directory::Directory::open(&transaction)?;
+        instance
+    };
+    transaction.commit()?;
+    Ok(Ok(instance))
+}
+
+fn load(database: &Database) -> Result<Mailboxes, redb::Error> {
+    let transaction = database.begin_read()?;
+    let numbers = transaction.open_table(NUMBERS)?;
+    let last = numbers.get(SEQUENCE_KEY)?.map_or(0, |last| last.value());
+    let mail = transaction.open_table(MAIL)?;
+    let mail = mail.iter()?.map(|row| {
+        let (sequence, bytes) = row?;
+        writer::restored(sequence.value(), bytes.value())
+    });
+    let mail = mail.collect::<Result<Vec<_>, _>>()?;
+    debug!(mail = mail.len(), "mail from before");
+    Ok(Mailboxes::restore(last, mail))
+}
+
+/// Why the writer takes nothing any more.
+fn ended(failure: &watch::Receiver<Option<String>>) -> StoreError {
+    match failure.borrow().clone() {
+        Some(failure) => StoreError::Failed(failure),
+        None => StoreError::Unavailable("it was closed".to_owned()),
+    }
+}
+
+/// The same for who finds that an answer will not come: the writer says why when it has ended.
+async fn after_the_end(mut failure: watch::Receiver<Option<String>>) -> StoreError {
+    // An error means that it has ended without a failure.
+    let _ = failure.wait_for(Option::is_some).await;
+    ended(&failure)
+}
+
+#[async_trait]
+impl Store for Redb {
+    fn instance(&self) -> [u8; 16] {
+        self.instance
+    }
+
+    async fn upload(
+        &self,
+        once: Once,
+        device: DeviceId,
+        upload: KeysUpload,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        self.write(|answer| Operation::Upload { once, device, upload, now, answer }).await
+    }
+
+    async fn device(&self, device: &DeviceId) -> Result<Option<DeviceRecord>, StoreError> {
+        let (database, device) = (self.database.clone(), *device);
+        let found = spawn_blocking(move || directory::device(&database, &device)).await;
+        let found = found.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        found.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    async fn claim(&self, once: Once, device: &DeviceId) -> Result<Option<Claimed>, StoreError> {
+        let device = *device;
+        self.write(|answer| Operation::Claim { once, device, answer }).await
+    }
+
+    async fn submit(&self, mail: NewMail, now: Timestamp) -> Result<Durable, StoreError> {
+        // A place first: nothing is taken over that cannot be handed on at once, in its order.
+        let place = self.place().await?;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut mailboxes = self.mailboxes();
+            let waiting = mailboxes.send(mail, &self.limits, now).map_err(StoreError::Refused)?;
+            place.send(Operation::Mail(waiting, answer));
+        }
+        let failure = self.failure.clone();
+        Ok(Box::pin(async move {
+            match answered.await {
+                Ok(result) => result,
+                Err(_) => Err(after_the_end(failure).await),
+            }
+        }))
+    }
+
+    async fn mail_after(
+        &self,
+        device: &DeviceId,
+        sequence: u64,
+        at_most: usize,
+    ) -> Result<Vec<StoredMail>, StoreError> {
+        Ok(self.mailboxes().after(device, sequence, at_most))
+    }
+
+    async fn ack(&self, device: &DeviceId, sequence: u64) -> Result<(), StoreError> {
+        let acked = self.mailboxes().ack(device, sequence);
+        if !acked.is_empty() {
+            self.place().await?.send(Operation::Forget(acked));
+        }
+        Ok(())
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
+        let expired = self.mailboxes().expire(now);
+        if !expired.is_empty() {
+            debug!(expired = expired.len(), "dropped mail that nobody collected");
+            self.place().await?.send(Operation::Forget(expired));
+        }
+        self.place().await?.send(Operation::Expire(now));
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        match &self.operations {
+            Some(operations) if !operations.is_closed() => Ok(()),
+            _ => Err(ended(&self.failure)),
+        }
+    }
+
+    async fn failed(&self) -> StoreError {
+        let mut failure = self.failure.clone();
+        if failure.wait_for(Option::is_some).await.is_err() {
+            // Closed in good order.
+            std::future::pending::<()>().await;
+        }
+        ended(&self.failure)
+    }
+
+    async fn close(&self) {
+        let (closed, done) = oneshot::channel();
+        if let Ok(place) = self.place().await {
+            place.send(Operation::Close(closed));
+            let _ = done.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
