@@ -88,11 +88,16 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Enters the invite's room. Whatever else comes meanwhile is passed over.
-    pub(crate) async fn enter(&mut self, device: &Device, invite: &Invite) -> anyhow::Result<()> {
+    /// Asks to be let into the invite's room.
+    pub(crate) async fn knock(&mut self, device: &Device, invite: &Invite) -> anyhow::Result<()> {
         let (room, door) = (invite.room(), invite.door_key()?);
         let signature = door.sign(&self.nonce, &device.id());
-        self.send(&ClientFrame::Enter { room, door: door.public(), signature }).await?;
+        self.send(&ClientFrame::Enter { room, door: door.public(), signature }).await
+    }
+
+    /// Enters the invite's room. Whatever comes before that is passed over, mail as well.
+    pub(crate) async fn enter(&mut self, device: &Device, invite: &Invite) -> anyhow::Result<()> {
+        self.knock(device, invite).await?;
         let entered = async {
             loop {
                 match self.next().await? {

@@ -85,19 +85,41 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<std::process::ExitCode
     })
 }
 
-/// Lifts all limits that would make the service say no to an honest load.
+/// Lifts all limits that would make the service say no to an honest load. Zero is no limit at all,
+/// where it is about an address.
 pub(crate) fn lift(limits: &mut Limits) {
     const MANY: usize = 1 << 40;
     const FAST: u32 = 1 << 30;
-    limits.connections = 1 << 20;
+    for many in [
+        &mut limits.directory_devices,
+        &mut limits.one_time_keys,
+        &mut limits.mailbox_count,
+        &mut limits.mailbox_bytes,
+        &mut limits.sender_quota,
+        &mut limits.stranger_lane,
+        &mut limits.stranger_bytes,
+        &mut limits.store_bytes,
+    ] {
+        *many = MANY;
+    }
+    for fast in [
+        &mut limits.upload_rate,
+        &mut limits.upload_burst,
+        &mut limits.claim_rate,
+        &mut limits.claim_burst,
+        &mut limits.claim_target_rate,
+        &mut limits.claim_target_burst,
+        &mut limits.rate,
+        &mut limits.rate_burst,
+        &mut limits.room_rate,
+        &mut limits.room_rate_burst,
+    ] {
+        *fast = FAST;
+    }
+    (limits.connections_per_address, limits.sockets_per_address) = (0, 0);
+    (limits.accept_rate, limits.request_rate) = (0, 0);
+    (limits.connections, limits.sockets) = (1 << 20, 1 << 16);
     limits.room_members = 1 << 20;
-    limits.mailbox_count = MANY;
-    limits.mailbox_bytes = MANY;
-    limits.sender_quota = MANY;
-    limits.stranger_lane = MANY;
-    limits.stranger_bytes = MANY;
-    limits.store_bytes = MANY;
-    limits.mail_ttl = Duration::from_secs(3600);
-    (limits.rate, limits.rate_burst) = (FAST, FAST);
-    (limits.room_rate, limits.room_rate_burst) = (FAST, FAST);
+    limits.request_body = 1 << 20;
+    limits.mail_ttl = Duration::from_hours(1);
 }

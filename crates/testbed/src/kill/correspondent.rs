@@ -75,7 +75,8 @@ impl Correspondent {
     ) -> anyhow::Result<()> {
         let mut socket = self.inbox.connect(service).await?;
         if let Some(room) = &self.room {
-            socket.enter(&self.inbox.device, room).await?;
+            // Mail may come before the answer.
+            socket.knock(&self.inbox.device, room).await?;
         }
         // What was in flight over an earlier connection is nobody's promise.
         let (mut in_flight, mut next) = (HashMap::new(), 0);

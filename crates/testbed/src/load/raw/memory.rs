@@ -5,13 +5,18 @@ use std::{
 
 /// A map behind a mutex.
 #[derive(Default)]
-pub(super) struct Store(Mutex<HashMap<u64, Vec<u8>>>);
+pub(super) struct Store(Mutex<(u64, HashMap<u64, Vec<u8>>)>);
 
 impl Store {
-    /// Puts a record in, and takes the one before out.
-    pub(super) fn turn_over(&self, key: u64, bytes: usize) {
-        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        records.insert(key, vec![0; bytes]);
-        records.remove(&key.wrapping_sub(1));
+    /// Puts a record in, and takes another one out.
+    pub(super) fn turn_over(&self, old: Option<u64>, bytes: usize) -> u64 {
+        let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, records) = &mut *store;
+        *last += 1;
+        records.insert(*last, vec![0; bytes]);
+        if let Some(old) = old {
+            records.remove(&old);
+        }
+        *last
     }
 }

@@ -26,13 +26,13 @@ pub(super) async fn measure(
     match ground {
         Ground::Memory => {
             let store = Arc::new(memory::Store::default());
-            let operation = move |key: u64| {
+            let operation = move |old| {
                 let store = Arc::clone(&store);
                 async move {
-                    store.turn_over(key, bytes);
+                    let new = store.turn_over(old, bytes);
                     // Other tasks have their turn, as in a service.
                     tokio::task::yield_now().await;
-                    Ok(())
+                    Ok(new)
                 }
             };
             repeat(in_flight, duration, operation).await
@@ -41,38 +41,37 @@ pub(super) async fn measure(
         Ground::Redb(_) => {
             let folder = Folder::temporary()?;
             let store = Arc::new(redb::Store::create(folder.path())?);
-            let operation = move |key: u64| {
+            let operation = move |old| {
                 let store = Arc::clone(&store);
-                async move { store.turn_over(key, bytes).await }
+                async move { store.turn_over(old, bytes).await }
             };
             repeat(in_flight, duration, operation).await
         }
         Ground::Nats(cluster) => {
             let store = nats::Store::create(cluster).await?;
-            let operation = move |key: u64| {
+            let operation = move |_| {
                 let store = store.clone();
-                async move { store.publish(key, bytes).await }
+                async move { store.publish(bytes).await }
             };
             repeat(in_flight, duration, operation).await
         }
     }
 }
 
-/// Has so many tasks repeat an operation, each with a key of its own that grows by one.
-async fn repeat<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
+/// Has so many tasks repeat an operation, which replaces the record of the one before.
+async fn repeat<F: Future<Output = anyhow::Result<u64>> + Send + 'static>(
     tasks: usize,
     duration: Duration,
-    operation: impl Fn(u64) -> F + Clone + Send + 'static,
+    operation: impl Fn(Option<u64>) -> F + Clone + Send + 'static,
 ) -> anyhow::Result<f64> {
     let done = Arc::new(AtomicU64::new(0));
     let (begun, mut running) = (Instant::now(), JoinSet::new());
-    for task in 0..tasks {
+    for _ in 0..tasks {
         let (done, operation) = (Arc::clone(&done), operation.clone());
         running.spawn(async move {
-            let mut key = u64::try_from(task)? << 32;
+            let mut record = None;
             while begun.elapsed() < duration {
-                operation(key).await?;
-                key += 1;
+                record = Some(operation(record).await?);
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Ok::<_, anyhow::Error>(())

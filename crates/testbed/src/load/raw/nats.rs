@@ -20,10 +20,9 @@ impl Store {
         Ok(Self(context))
     }
 
-    /// Publishes a record and waits until it is stored.
-    pub(super) async fn publish(&self, key: u64, bytes: usize) -> anyhow::Result<()> {
-        let subject = format!("raw.{}", key >> 32);
-        self.0.publish(subject, vec![0; bytes].into()).await?.await?;
-        Ok(())
+    /// Publishes a record and waits until it is stored; its number in the stream.
+    pub(super) async fn publish(&self, bytes: usize) -> anyhow::Result<u64> {
+        let stored = self.0.publish("raw.record", vec![0; bytes].into()).await?.await?;
+        Ok(stored.sequence)
     }
 }
