@@ -1,7 +1,4 @@
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
@@ -11,7 +8,7 @@ use tracing::{debug, info};
 
 use super::{
     Phase,
-    http::Service,
+    http::{Place, Service, Visitor},
     hub::{Attachment, Hub, MAIL_BATCH},
     rate::Rate,
     store::StoredMail,
@@ -62,11 +59,11 @@ impl From<FrameError> for End {
 }
 
 /// Serves one device, from the challenge to the end.
-pub(super) async fn serve(socket: WebSocket, service: Service, local: SocketAddr) {
+pub(super) async fn serve(socket: WebSocket, service: Service, visitor: Visitor) {
     let mut wire = Wire { socket, heard: Instant::now() };
     let mut phase = service.phase.clone();
     let end = tokio::select! {
-        end = converse(&mut wire, &service, local) => end,
+        end = converse(&mut wire, &service, &visitor) => end,
         // Before anything was said, too: a service that ends serves no handshake.
         end = over(&mut phase) => end,
     };
@@ -84,16 +81,16 @@ async fn over(phase: &mut tokio::sync::watch::Receiver<Phase>) -> End {
     }
 }
 
-async fn converse(wire: &mut Wire, service: &Service, local: SocketAddr) -> End {
+async fn converse(wire: &mut Wire, service: &Service, visitor: &Visitor) -> End {
     let limits = &service.hub.limits;
     let mut nonce = [0; 32];
     if getrandom::fill(&mut nonce).is_err() {
         return End::Refused(RefusalCode::Busy);
     }
     let authenticated =
-        timeout(limits.handshake_timeout, authenticate(wire, service, local, &nonce));
-    let device = match authenticated.await {
-        Ok(Ok(device)) => device,
+        timeout(limits.handshake_timeout, authenticate(wire, service, visitor, &nonce));
+    let (device, _place) = match authenticated.await {
+        Ok(Ok(authenticated)) => authenticated,
         Ok(Err(end)) => {
             debug!(?end, "not authenticated");
             return end;
@@ -110,9 +107,9 @@ async fn converse(wire: &mut Wire, service: &Service, local: SocketAddr) -> End 
 async fn authenticate(
     wire: &mut Wire,
     service: &Service,
-    local: SocketAddr,
+    visitor: &Visitor,
     nonce: &[u8; 32],
-) -> Result<DeviceId, End> {
+) -> Result<(DeviceId, Place), End> {
     wire.send(&ServerFrame::Challenge { nonce: *nonce }).await?;
     let (device, server, signature) = loop {
         match wire.receive().await?.map(|bytes| ClientFrame::decode(&bytes)) {
@@ -124,14 +121,15 @@ async fn authenticate(
             None => {}
         }
     };
-    if server.len() > LONGEST_NAME || !service.names.accept(&server, local) {
+    if server.len() > LONGEST_NAME || !service.names.accept(&server, visitor.local) {
         return Err(End::Refused(RefusalCode::WrongServerName));
     }
     Authentication { server: &server, nonce }
         .verify(&device, &signature)
         .map_err(|_| End::Refused(RefusalCode::WrongSignature))?;
+    let place = visitor.admit(service).ok_or(End::Refused(RefusalCode::Busy))?;
     wire.send(&ServerFrame::Welcome { instance: service.hub.store.instance() }).await?;
-    Ok(device)
+    Ok((device, place))
 }
 
 /// The conversation with an authenticated device.
@@ -143,7 +141,13 @@ async fn run(
     nonce: [u8; 32],
 ) -> End {
     let hub: &Hub = &service.hub;
-    let conversation = Conversation { hub, device, nonce, rate: Rate::new(&hub.limits) };
+    let conversation = Conversation {
+        hub,
+        metrics: &service.metrics,
+        device,
+        nonce,
+        rate: Rate::new(&hub.limits),
+    };
     let mut pings = interval(hub.limits.ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The last mail this connection was sent.

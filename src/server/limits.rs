@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::protocol::service::{IDLE_TIMEOUT, MAX_PAYLOAD};
 
 /// What one key service grants. The defaults suit rooms of some hundred members on one machine.
@@ -8,7 +10,11 @@ use crate::protocol::service::{IDLE_TIMEOUT, MAX_PAYLOAD};
 /// one customer has at least. It keeps somebody with many identities from taking everybody's
 /// place. Behind a proxy all devices have the same address: switch these limits off with 0 there,
 /// and let the proxy keep its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// As configuration, what is not given has its default, and times are written as `500ms`, `60s` or
+/// `30days`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
     /// Devices connected at a time.
@@ -31,15 +37,18 @@ pub struct Limits {
     /// Bytes of one request's body.
     pub request_body: usize,
     /// How long one request may take, its body included.
+    #[serde(with = "time")]
     pub request_timeout: Duration,
     /// How long a request's head may take to arrive. A socket that was asked something before may
     /// be idle for as long.
+    #[serde(with = "time")]
     pub head_timeout: Duration,
     /// Devices whose keys the directory holds.
     pub directory_devices: usize,
     /// One-time keys that the directory holds for one device.
     pub one_time_keys: usize,
     /// How long the directory keeps the keys of a device that uploads nothing.
+    #[serde(with = "time")]
     pub device_ttl: Duration,
     /// Uploads in a second by one device.
     pub upload_rate: u32,
@@ -78,10 +87,13 @@ pub struct Limits {
     /// Bytes that wait for all recipients together.
     pub store_bytes: usize,
     /// How long mail is kept for a recipient who does not collect it.
+    #[serde(with = "time")]
     pub mail_ttl: Duration,
     /// How long a device's room state outlives its presence.
+    #[serde(with = "time")]
     pub state_grace: Duration,
     /// How long a device that left still counts as an acquaintance of the room's members.
+    #[serde(with = "time")]
     pub acquaintance: Duration,
     /// What one connection may send: units in a second, where a frame counts one unit and
     /// another for each KiB of it.
@@ -93,10 +105,13 @@ pub struct Limits {
     /// Such frames that may come at once.
     pub room_rate_burst: u32,
     /// How long a connection may take to authenticate.
+    #[serde(with = "time")]
     pub handshake_timeout: Duration,
     /// How often the service pings.
+    #[serde(with = "time")]
     pub ping_interval: Duration,
     /// How long a connection may be silent.
+    #[serde(with = "time")]
     pub idle_timeout: Duration,
 }
 
@@ -145,5 +160,23 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(4),
             idle_timeout: IDLE_TIMEOUT,
         }
+    }
+}
+
+/// Times as people write them.
+mod time {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_duration(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_duration(&text).map_err(|error| {
+            D::Error::custom(format!("{text:?} is no time ({error}); write 500ms, 60s or 30days"))
+        })
     }
 }

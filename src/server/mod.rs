@@ -1,12 +1,15 @@
 //! The key service: it carries messages that it can neither read nor forge, and decides nothing.
 //!
 //! `GET /v1/connect` is the WebSocket that devices speak
-//! [`protocol::service`](crate::protocol::service) over; `GET /healthz` answers when the service
-//! is up. Everything is kept in memory: a service that restarts is told again by its devices
+//! [`protocol::service`](crate::protocol::service) over; `GET /healthz` answers when the process is
+//! up, `GET /readyz` when devices should come to it. `GET /metrics` is answered on a listener of
+//! its own, if there is one, since it is nobody else's business. Everything is kept in memory: a service that restarts is told again by its devices
 //! what it has to know.
 //!
 //! ```text
 //! http        accepts connections, upgrades them          names    what the service is called
+//! tls         its certificate                             metrics  what it counts
+//! addresses   what one address may take up
 //! connection  one device: authenticate, then converse     rate     how fast one may talk
 //! hub         where connections meet: rooms, mail         store    what is remembered
 //! ```
@@ -23,6 +26,7 @@
 //! # }
 //! ```
 
+mod addresses;
 #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no bus"))]
 mod bus;
 mod connection;
@@ -30,6 +34,7 @@ mod doorbells;
 mod http;
 mod hub;
 mod limits;
+mod metrics;
 mod names;
 #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no others"))]
 mod nodes;
@@ -37,9 +42,11 @@ mod rate;
 mod rooms;
 mod snapshot;
 mod store;
+mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -48,13 +55,16 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use limits::Limits;
+pub use tls::{Tls, TlsError};
 
 use self::{
     doorbells::Doorbells,
     http::Service,
     hub::Hub,
+    metrics::Metrics,
     names::Names,
     store::{Store, memory::Memory, redb::Redb},
+    tls::Current,
 };
 use crate::clock;
 
@@ -78,6 +88,15 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Where it remembers.
     pub store: StoreConfig,
+    /// Its certificate. Without one it speaks in the clear: for one machine, or behind something
+    /// that does TLS for it.
+    pub tls: Option<Tls>,
+    /// Where `/metrics` is answered, and `/healthz` and `/readyz` as well. In the clear, and to
+    /// everybody who can reach it; it never is on the public address.
+    pub metrics: Option<SocketAddr>,
+    /// How long the service goes on after it was told to end, while `/readyz` says so: what
+    /// balances load needs some time to look.
+    pub drain_delay: Duration,
 }
 
 /// Where a key service remembers the directory and mail.
@@ -92,10 +111,18 @@ pub enum StoreConfig {
 }
 
 impl ServerConfig {
-    /// A service at this address, without further names, with the default limits, and in memory.
+    /// A service at this address, without further names, with the default limits, in memory, in
+    /// the clear, and without metrics.
     pub fn new(listen: SocketAddr) -> Self {
-        let (names, limits) = (Vec::new(), Limits::default());
-        Self { listen, names, limits, store: StoreConfig::Memory }
+        Self {
+            listen,
+            names: Vec::new(),
+            limits: Limits::default(),
+            store: StoreConfig::Memory,
+            tls: None,
+            metrics: None,
+            drain_delay: Duration::ZERO,
+        }
     }
 }
 
@@ -110,6 +137,9 @@ pub enum ServerError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Its certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,
@@ -127,12 +157,17 @@ pub enum ServerError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// Still at work, but `/readyz` says that it will end.
+    Leaving,
     Draining,
 }
 
 /// A running key service. Dropping it cuts all connections; see [`Server::shutdown`].
 pub struct Server {
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
+    tls: Option<Current>,
+    drain_delay: Duration,
     phase: watch::Sender<Phase>,
     /// Yields `None` when the last task has ended: each holds a sender.
     ended: mpsc::Receiver<()>,
@@ -145,6 +180,7 @@ async fn open(
     store: &StoreConfig,
     limits: &Limits,
     bells: Doorbells,
+    commits: Histogram,
 ) -> Result<Arc<dyn Store>, ServerError> {
     match store {
         StoreConfig::Memory => {
@@ -156,7 +192,8 @@ async fn open(
             let failed = |reason: String| ServerError::Store { folder: folder.clone(), reason };
             let (path, limits) = (folder.clone(), limits.clone());
             // A file that was not closed in good order is looked through first.
-            let opened = tokio::task::spawn_blocking(move || Redb::open(&path, limits, bells));
+            let opened =
+                tokio::task::spawn_blocking(move || Redb::open(&path, limits, bells, commits));
             let opened = opened.await.map_err(|error| failed(error.to_string()))?;
             Ok(Arc::new(opened.map_err(|error| failed(error.to_string()))?))
         }
@@ -196,23 +233,33 @@ impl Server {
     /// Starts a key service. Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// [`ServerError::Listen`] if the address cannot be listened on; [`ServerError::Randomness`].
+    /// [`ServerError::Listen`] if an address cannot be listened on; [`ServerError::Tls`],
+    /// [`ServerError::Randomness`].
     pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let bells = Doorbells::default();
-        let store = open(&config.store, &config.limits, bells.clone()).await?;
+        let tls = config.tls.map(Current::load).transpose()?;
+        let (listener, address) = listen(config.listen).await?;
+        let observed = match config.metrics {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let (bells, counted) = (Doorbells::default(), Arc::new(Metrics::new()));
+        let commits = counted.commits.clone();
+        let store = open(&config.store, &config.limits, bells.clone(), commits).await?;
         let hub = Arc::new(Hub::new(config.limits, store.clone(), bells));
         let (phase, phases) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let names = Names::new(config.names);
-        let service = Service::new(hub.clone(), names, phases, alive);
+        let service = Service::new(hub.clone(), names, phases, counted);
         let expire = tokio::spawn(expire(hub));
-        let accept = tokio::spawn(http::accept(listener, service));
-        info!(%address, "key service up");
-        let tasks = vec![AbortOnDrop(accept), AbortOnDrop(expire)];
-        Ok(Self { address, phase, ended, tasks, store })
+        let mut tasks = vec![AbortOnDrop(expire)];
+        let metrics = observed.as_ref().map(|(_, address)| *address);
+        if let Some((listener, _)) = observed {
+            tasks.push(AbortOnDrop(tokio::spawn(http::observe(listener, service.clone()))));
+        }
+        tasks.push(AbortOnDrop(tokio::spawn(http::accept(listener, tls.clone(), service, alive))));
+        info!(%address, tls = tls.is_some(), "key service up");
+        let drain_delay = config.drain_delay;
+        Ok(Self { address, metrics, tls, drain_delay, phase, ended, tasks, store })
     }
 
     /// Where the service listens.
@@ -220,21 +267,45 @@ impl Server {
         self.address
     }
 
+    /// Where `/metrics` is answered, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Reads the certificate's files again, for new connections. Nothing changes without TLS, or
+    /// if they cannot be used.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), Current::reload)
+    }
+
     /// Resolves when the store has failed (a full disk, say) and nothing can be kept any more, with
-    /// the reason. Whoever runs the service should end it then: what was taken over is safe, and
-    /// devices send the rest again.
+    /// the reason. Whoever runs the service should end it then, and start it again when that is
+    /// mended: what was taken over is safe, and devices send the rest again.
     pub async fn failed(&self) -> String {
         self.store.failed().await.to_string()
     }
 
-    /// Stops listening, tells every device why, and returns when all connections have ended, or
-    /// after three seconds.
+    /// Lets `/readyz` say that the service ends, and waits for
+    /// [`drain_delay`](ServerConfig::drain_delay). Then it stops listening, tells every device why,
+    /// and returns when all connections have ended, or after three seconds.
     pub async fn shutdown(mut self) {
         info!(address = %self.address, "key service shutting down");
+        self.phase.send_replace(Phase::Leaving);
+        tokio::time::sleep(self.drain_delay).await;
         self.phase.send_replace(Phase::Draining);
         // Whatever does not end in time is cut when the sender of the phase is dropped.
         let _ = tokio::time::timeout(DRAIN, self.ended.recv()).await;
         self.tasks.clear();
         self.store.close().await;
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }

@@ -65,7 +65,7 @@ async fn a_message_that_is_only_too_large_costs_nobody_the_connection() {
     bytes.extend(vec![0; MAX_PAYLOAD + 1]);
     raw.send_bytes(bytes).await;
     raw.expect_refusal(Subject::Connection, RefusalCode::TooLarge).await;
-    raw.send(&ClientFrame::Send { request: 1, to: device.id(), bytes: b"".into() }).await;
+    raw.send(&ClientFrame::Send { request: 1, to: Device::new().id(), bytes: b"".into() }).await;
     assert_eq!(raw.receive().await, ServerFrame::Accepted { request: 1 });
 }
 

@@ -2,12 +2,15 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod addresses;
 mod client;
 mod door;
 mod fake_service;
 mod fixture;
 mod frames;
 mod mail;
+mod metrics;
 mod presence;
 mod restart;
 mod rooms;
+mod tls;

@@ -47,17 +47,27 @@ impl Console {
 
 /// Resolves when the command is told to end: by Ctrl-C, or as service managers do it.
 pub(crate) async fn interrupted() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
+    interruption()?.await
+}
+
+/// The same, from this call on: what comes before it is awaited is not lost.
+#[cfg(unix)]
+pub(crate) fn interruption() -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
         tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
             _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
         }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    })
+}
+
+/// The same, as far as this system has it.
+#[cfg(not(unix))]
+pub(crate) fn interruption() -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
+    Ok(tokio::signal::ctrl_c())
 }
 
 /// Somebody else's text, made safe for a terminal: without the characters that steer it or turn

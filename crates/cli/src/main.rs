@@ -5,6 +5,7 @@
 mod address;
 mod console;
 mod demo;
+mod logs;
 mod media;
 mod publish;
 mod receive;
@@ -12,11 +13,11 @@ mod relay;
 mod room;
 mod serve;
 mod subscribe;
+mod trust;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 /// End-to-end encrypted live streams: one key per stream, led by its publisher.
 ///
@@ -53,23 +54,27 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // Standard output is for results; what is told on the way goes to standard error.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,webrtc=error,rtc=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let result = match arguments.command {
-        Command::Demo(arguments) => demo::run(arguments).await,
-        Command::Serve(arguments) => serve::run(arguments).await,
-        Command::Relay(arguments) => relay::run(arguments).await,
-        Command::Room(arguments) => room::run(&arguments),
-        Command::Publish(arguments) => publish::run(arguments).await,
-        Command::Subscribe(arguments) => subscribe::run(arguments).await,
-    };
+    let result = run(arguments.command).await;
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", console::explain(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    // A service says in its configuration what it tells on the way.
+    if !matches!(command, Command::Serve(_)) {
+        logs::init(logs::Format::Text, logs::LEVEL)?;
+    }
+    match command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Relay(arguments) => relay::run(arguments).await,
+        Command::Room(arguments) => room::run(&arguments),
+        Command::Publish(arguments) => publish::run(arguments).await,
+        Command::Subscribe(arguments) => subscribe::run(arguments).await,
     }
 }

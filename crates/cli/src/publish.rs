@@ -87,6 +87,8 @@ pub(crate) struct Arguments {
     /// file with a device id on each line
     #[arg(long, default_value = "invite", value_name = "invite|ask|FILE")]
     admit: String,
+    #[command(flatten)]
+    trust: crate::trust::Arguments,
 }
 
 /// The files of a stream.
@@ -182,9 +184,10 @@ fn admission(choice: &str) -> anyhow::Result<Admission> {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let invite: Invite = arguments.room.parse().context("--room")?;
+    let trust = arguments.trust.read()?;
     let media = Media::read(&arguments)?;
     let admission = admission(&arguments.admit)?;
-    let client = Client::connect(&invite, Identity::generate()).await?;
+    let client = Client::connect_with(&invite, Identity::generate(), &trust).await?;
     let (whip, whep) = crate::address::at_relay(&arguments.relay)?;
     let publish = Publish::new(&arguments.stream).media(whep).admission(admission);
     let mut events = client.events();

@@ -57,14 +57,19 @@ pub(crate) struct Arguments {
     /// Leave after this time, 90s for instance
     #[arg(long, value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
+    #[command(flatten)]
+    trust: crate::trust::Arguments,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let invite: Invite = arguments.room.parse().context("--room")?;
+    let trust = arguments.trust.read()?;
     if let Some(out) = &arguments.out {
         fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     }
-    let client = Client::connect(&invite, Identity::generate()).await?.with_name(&arguments.name);
+    let client = Client::connect_with(&invite, Identity::generate(), &trust)
+        .await?
+        .with_name(&arguments.name);
     eprintln!("this device is {}", client.device());
     let mut following =
         Following { arguments: &arguments, client: &client, recording: None, watched: false };

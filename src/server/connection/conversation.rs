@@ -10,6 +10,7 @@ use crate::{
     protocol::service::{ClientFrame, FrameError, RefusalCode, ServerFrame, Subject},
     server::{
         hub::{Hub, refusal},
+        metrics::Metrics,
         rate::{Rate, Verdict},
         store::StoreError,
     },
@@ -21,6 +22,7 @@ pub(super) type UnderWay = BoxFuture<'static, (u64, Result<(), StoreError>)>;
 /// What is known of the device on the other side.
 pub(super) struct Conversation<'a> {
     pub(super) hub: &'a Hub,
+    pub(super) metrics: &'a Metrics,
     pub(super) device: DeviceId,
     pub(super) nonce: [u8; 32],
     pub(super) rate: Rate,
@@ -38,8 +40,9 @@ impl Conversation<'_> {
             Ok(frame) => frame,
             // Whole and readable, only larger than is taken: no reason to hang up.
             Err(FrameError::TooLarge) => {
-                let (subject, code) = (Subject::Connection, RefusalCode::TooLarge);
-                return wire.send(&ServerFrame::Refused { subject, code }).await.map(|()| None);
+                let code = RefusalCode::TooLarge;
+                self.refuse(wire, Subject::Connection, false, code).await?;
+                return Ok(None);
             }
             Err(error) => return Err(error.into()),
         };
@@ -56,16 +59,22 @@ impl Conversation<'_> {
                 Subject::Stream { room: *room, stream: *stream }
             }
         };
+        let is_mail = matches!(frame, ClientFrame::Send { .. });
         if self.rate.count(&frame, bytes.len()) == Verdict::TooFast {
             if !matches!(frame, ClientFrame::Ack { .. } | ClientFrame::Leave { .. }) {
-                return self.refuse(wire, subject, RefusalCode::RateLimited).await.map(|()| None);
+                self.refuse(wire, subject, is_mail, RefusalCode::RateLimited).await?;
+                return Ok(None);
             }
             // These two cannot be refused, so whoever sends too many waits.
             sleep(Duration::from_millis(20)).await;
         }
         match self.handle(frame).await {
-            Ok(under_way) => Ok(under_way),
-            Err(code) => self.refuse(wire, subject, code).await.map(|()| None),
+            Ok(Some(under_way)) => Ok(Some(under_way)),
+            Ok(None) => {
+                self.metrics.frame(false, None);
+                Ok(None)
+            }
+            Err(code) => self.refuse(wire, subject, is_mail, code).await.map(|()| None),
         }
     }
 
@@ -110,8 +119,11 @@ impl Conversation<'_> {
         (request, outcome): (u64, Result<(), StoreError>),
     ) -> Result<(), End> {
         match outcome {
-            Ok(()) => wire.send(&ServerFrame::Accepted { request }).await,
-            Err(error) => self.refuse(wire, Subject::Request(request), refusal(&error)).await,
+            Ok(()) => {
+                self.metrics.frame(true, None);
+                wire.send(&ServerFrame::Accepted { request }).await
+            }
+            Err(error) => self.refuse(wire, Subject::Request(request), true, refusal(&error)).await,
         }
     }
 
@@ -119,8 +131,10 @@ impl Conversation<'_> {
         &self,
         wire: &mut Wire,
         subject: Subject,
+        is_mail: bool,
         code: RefusalCode,
     ) -> Result<(), End> {
+        self.metrics.frame(is_mail, Some(code));
         debug!(device = self.device.short(), ?code, "refused");
         wire.send(&ServerFrame::Refused { subject, code }).await
     }

@@ -300,7 +300,8 @@ impl Place {
 }
 
 fn serve(listen: &str) -> (Process, String) {
-    let service = Process::start("the key service", &["serve", "--listen", listen]);
+    let service =
+        Process::start("the key service", &["serve", "--store", "memory", "--listen", listen]);
     let line = service.prints("key service on ").text;
     let rest = line.split_once("key service on ").unwrap().1;
     let at = rest.split_once(';').unwrap().0.to_owned();

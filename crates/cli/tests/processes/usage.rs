@@ -100,7 +100,7 @@ fn what_is_not_there_is_named_with_what_to_do() {
     let relay_at = place.relay_at();
     let nobody = nobody_listens();
     for (at, message) in [
-        (nobody.as_str(), "cannot reach the key service (IO error: Connection refused"),
+        (nobody.as_str(), "cannot reach the key service (Connection refused"),
         (relay_at, "no key service there: it answered HTTP 404; check the address"),
     ] {
         let link = place.link.replace(place.service_at(), at);

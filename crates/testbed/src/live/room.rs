@@ -40,6 +40,10 @@ impl Room {
         config.limits.connections = defaults.connections.max(devices);
         config.limits.room_members = defaults.room_members.max(devices);
         config.store = ground.config();
+        // All devices are at one address.
+        config.limits.connections_per_address = 0;
+        config.limits.sockets_per_address = 0;
+        config.limits.accept_rate = 0;
         let server = Server::bind(config).await?;
         let invite = Invite::generate(server.local_addr().to_string())?;
         eprintln!("key service on {}, its store is {}", server.local_addr(), store.name());

@@ -17,6 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use prometheus_client::metrics::histogram::Histogram;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -86,18 +87,24 @@ impl Redb {
         folder: &Path,
         limits: Limits,
         bells: Doorbells,
+        commits: Histogram,
     ) -> Result<Self, OpenError> {
         make(folder).map_err(OpenError::Folder)?;
         let path = folder.join(FILE);
         let started = std::time::Instant::now();
         let database = builder().create(&path).map_err(redb::Error::from)?;
-        let store = Self::new(database, limits, bells)?;
+        let store = Self::new(database, limits, bells, commits)?;
         let (file, elapsed) = (path.display(), started.elapsed());
         info!(%file, ?elapsed, "the store is open");
         Ok(store)
     }
 
-    fn new(database: Database, limits: Limits, bells: Doorbells) -> Result<Self, OpenError> {
+    fn new(
+        database: Database,
+        limits: Limits,
+        bells: Doorbells,
+        commits: Histogram,
+    ) -> Result<Self, OpenError> {
         let instance = prepare(&database)?.map_err(OpenError::Layout)?;
         let mailboxes = Arc::new(Mutex::new(load(&database)?));
         let database = Arc::new(database);
@@ -108,6 +115,7 @@ impl Redb {
             limits: limits.clone(),
             mailboxes: mailboxes.clone(),
             bells,
+            commits,
             failure: failed,
         };
         let thread = thread::Builder::new().name("olmcast-store".to_owned());

@@ -9,6 +9,10 @@ use redb::{StorageBackend, backends::InMemoryBackend};
 use super::*;
 use crate::server::store::conformance::{self, Backend, conformance};
 
+fn commits() -> Histogram {
+    Histogram::new([1.0])
+}
+
 /// A folder that is removed in the end.
 struct Folder(PathBuf);
 
@@ -21,7 +25,7 @@ impl Folder {
     }
 
     fn open(&self) -> Result<Redb, OpenError> {
-        Redb::open(&self.0, Limits::default(), Doorbells::default())
+        Redb::open(&self.0, Limits::default(), Doorbells::default(), commits())
     }
 }
 
@@ -37,7 +41,7 @@ impl Backend for Folder {
     }
 
     async fn open(&self, limits: Limits, bells: Doorbells) -> Arc<dyn Store> {
-        Arc::new(Redb::open(&self.0, limits, bells).unwrap())
+        Arc::new(Redb::open(&self.0, limits, bells, commits()).unwrap())
     }
 }
 
@@ -142,7 +146,7 @@ fn on_a_disk() -> (Redb, Arc<AtomicBool>, Arc<AtomicBool>) {
         is_full: is_full.clone(),
     };
     let database = builder().create_with_backend(disk).unwrap();
-    let store = Redb::new(database, Limits::default(), Doorbells::default()).unwrap();
+    let store = Redb::new(database, Limits::default(), Doorbells::default(), commits()).unwrap();
     (store, sync_fails, is_full)
 }
 

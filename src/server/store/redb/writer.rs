@@ -1,5 +1,9 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
+use prometheus_client::metrics::histogram::Histogram;
 use redb::{Database, Durability};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -75,6 +79,8 @@ pub(super) struct Writer {
     pub(super) limits: Limits,
     pub(super) mailboxes: Arc<Mutex<Mailboxes>>,
     pub(super) bells: Doorbells,
+    /// Seconds until a batch is durable.
+    pub(super) commits: Histogram,
     /// Why there can be no more.
     pub(super) failure: watch::Sender<Option<String>>,
 }
@@ -104,6 +110,7 @@ impl Writer {
     pub(super) fn run(self, mut operations: mpsc::Receiver<Operation>) {
         let mut batch = Vec::with_capacity(BATCH);
         while operations.blocking_recv_many(&mut batch, BATCH) > 0 {
+            let begun = Instant::now();
             let after = match self.commit(batch.drain(..)) {
                 Ok(after) => after,
                 Err(error) => {
@@ -112,6 +119,7 @@ impl Writer {
                     return;
                 }
             };
+            self.commits.observe(begun.elapsed().as_secs_f64());
             if let Some(sequence) = after.mail {
                 let mailboxes = self.mailboxes.lock();
                 mailboxes.unwrap_or_else(PoisonError::into_inner).durable_up_to(sequence);

@@ -1,0 +1,250 @@
+//! What one address may take up, so that somebody with many identities does not take everybody's
+//! place.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use super::Limits;
+
+/// Every so many looks, addresses are forgotten whose allowance is whole again. That takes a
+/// second or so after their last socket, so no more than this many are remembered for nothing.
+const FORGET_EVERY: u32 = 1024;
+
+/// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Address(IpAddr);
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        Self(match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        })
+    }
+}
+
+/// The limits per address, and who is at which.
+pub(super) struct Addresses {
+    sockets: Counts,
+    devices: Counts,
+    accepts: Rates,
+    requests: Rates,
+}
+
+/// Why a socket is closed as soon as it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Too many at a time.
+    Sockets,
+    /// Too many in too short a time.
+    Rate,
+}
+
+impl Addresses {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            sockets: Counts::new(limits.sockets_per_address),
+            devices: Counts::new(limits.connections_per_address),
+            accepts: Rates::new(limits.accept_rate, limits.accept_burst),
+            requests: Rates::new(limits.request_rate, limits.request_burst),
+        }
+    }
+
+    /// A new socket.
+    pub(super) fn accept(&self, address: Address) -> Result<Held, Over> {
+        if !self.accepts.allow(address) {
+            return Err(Over::Rate);
+        }
+        self.sockets.hold(address).ok_or(Over::Sockets)
+    }
+
+    /// A socket has become a device's.
+    pub(super) fn connect(&self, address: Address) -> Option<Held> {
+        self.devices.hold(address)
+    }
+
+    /// Whether another device could connect from there.
+    pub(super) fn may_connect(&self, address: Address) -> bool {
+        self.devices.has_room(address)
+    }
+
+    /// Whether a request may be answered.
+    pub(super) fn request(&self, address: Address) -> bool {
+        self.requests.allow(address)
+    }
+}
+
+/// How many each address has. Those that have none are not kept.
+struct Counts {
+    /// None for no limit.
+    at_most: Option<usize>,
+    held: Arc<Book>,
+}
+
+type Book = Mutex<HashMap<Address, usize>>;
+
+impl Counts {
+    fn new(at_most: usize) -> Self {
+        Self { at_most: (at_most > 0).then_some(at_most), held: Arc::default() }
+    }
+
+    fn hold(&self, address: Address) -> Option<Held> {
+        let Some(at_most) = self.at_most else { return Some(Held(None)) };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(address).or_default();
+        if *count >= at_most {
+            return None;
+        }
+        *count += 1;
+        drop(held);
+        Some(Held(Some((self.held.clone(), address))))
+    }
+
+    fn has_room(&self, address: Address) -> bool {
+        let Some(at_most) = self.at_most else { return true };
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(&address).is_none_or(|count| *count < at_most)
+    }
+}
+
+/// One of an address's places, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Held(Option<(Arc<Book>, Address)>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some((held, address)) = &self.0 else { return };
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(address);
+            }
+        }
+    }
+}
+
+/// How fast each address goes.
+struct Rates {
+    /// None for no limit.
+    limiter: Option<DefaultKeyedRateLimiter<Address>>,
+    looks: AtomicU32,
+}
+
+impl Rates {
+    fn new(rate: u32, burst: u32) -> Self {
+        let quota = NonZeroU32::new(rate).map(|rate| {
+            Quota::per_second(rate).allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
+        });
+        Self { limiter: quota.map(RateLimiter::keyed), looks: AtomicU32::new(0) }
+    }
+
+    fn allow(&self, address: Address) -> bool {
+        let Some(limiter) = &self.limiter else { return true };
+        if self.looks.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+        limiter.check_key(&address).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn an_address_is_an_ipv4_address_or_the_64_of_an_ipv6_one() {
+        assert_eq!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
+        assert_ne!(address("10.0.0.1"), address("10.0.0.2"));
+        assert_eq!(address("2001:db8:1:2::1"), address("2001:db8:1:2:ffff::9"));
+        assert_ne!(address("2001:db8:1:2::1"), address("2001:db8:1:3::1"));
+    }
+
+    #[test]
+    fn an_address_that_is_at_its_limit_takes_nothing_from_another() {
+        let limits = Limits {
+            sockets_per_address: 2,
+            connections_per_address: 1,
+            accept_rate: 0,
+            ..Limits::default()
+        };
+        let addresses = Addresses::new(&limits);
+        let (a, b) = (address("10.0.0.1"), address("10.0.0.2"));
+        let first = addresses.accept(a).unwrap();
+        let _second = addresses.accept(a).unwrap();
+        assert_eq!(addresses.accept(a).unwrap_err(), Over::Sockets);
+        let _other = addresses.accept(b).unwrap();
+        drop(first);
+        let _third = addresses.accept(a).unwrap();
+
+        let device = addresses.connect(a).unwrap();
+        assert!(!addresses.may_connect(a) && addresses.connect(a).is_none());
+        assert!(addresses.may_connect(b));
+        drop(device);
+        assert!(addresses.may_connect(a));
+        assert!(addresses.devices.held.lock().unwrap().is_empty(), "nobody is kept for nothing");
+    }
+
+    #[test]
+    fn too_many_sockets_in_too_short_a_time_are_refused_to_one_address_only() {
+        let limits = Limits {
+            accept_rate: 1,
+            accept_burst: 3,
+            request_rate: 1,
+            request_burst: 1,
+            ..Limits::default()
+        };
+        let addresses = Addresses::new(&limits);
+        let (a, b) = (address("2001:db8::1"), address("2001:db8:0:1::1"));
+        for _ in 0..3 {
+            addresses.accept(a).unwrap();
+        }
+        assert_eq!(addresses.accept(a).unwrap_err(), Over::Rate);
+        addresses.accept(b).unwrap();
+        assert!(addresses.request(a) && !addresses.request(a) && addresses.request(b));
+    }
+
+    #[test]
+    fn nought_is_no_limit() {
+        let limits = Limits {
+            sockets_per_address: 0,
+            connections_per_address: 0,
+            accept_rate: 0,
+            request_rate: 0,
+            ..Limits::default()
+        };
+        let addresses = Addresses::new(&limits);
+        let a = address("10.0.0.1");
+        let held: Vec<_> = (0..5000).map(|_| addresses.accept(a).unwrap()).collect();
+        assert!((0..5000).all(|_| addresses.request(a) && addresses.connect(a).is_some()));
+        assert_eq!(held.len(), 5000);
+    }
+
+    #[test]
+    fn addresses_that_came_once_are_forgotten() {
+        let limits = Limits { accept_rate: 1000, accept_burst: 1, ..Limits::default() };
+        let addresses = Addresses::new(&limits);
+        for number in 0..20 * FORGET_EVERY {
+            let _ = addresses.accept(Address(IpAddr::V4(number.into())));
+            if number % FORGET_EVERY == 0 {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+        let kept = addresses.accepts.limiter.as_ref().unwrap().len();
+        assert!(kept <= 2 * FORGET_EVERY as usize, "{kept} are remembered");
+    }
+}
