@@ -37,12 +37,16 @@ impl Inbox {
     /// Takes mail in. As clients do, it passes over what it has seen, which it knows by the
     /// sequence number.
     pub(super) fn take(&mut self, sequence: u64, bytes: &Payload) -> anyhow::Result<()> {
+        let number = bytes.first_chunk().map(|number| u64::from_be_bytes(*number));
+        let number = number.context("mail that nobody sent")?;
         if sequence <= self.sequence {
+            if !self.ledger.is_received(number) {
+                let last = self.sequence;
+                eprintln!("message {number} came as {sequence}, when {last} had come already");
+            }
             return Ok(());
         }
         self.sequence = sequence;
-        let number = bytes.first_chunk().map(|number| u64::from_be_bytes(*number));
-        let number = number.context("mail that nobody sent")?;
         ensure!(self.ledger.receive(number, self.number), "mail {number} is for somebody else");
         Ok(())
     }

@@ -50,6 +50,11 @@ impl KeyLedger {
         self.lock().values().map(|keys| keys.issued.len() as u64).sum()
     }
 
+    /// Keys of a device that the directory should still have.
+    pub(super) fn left(&self, owner: &DeviceId) -> usize {
+        self.lock().get(owner).map_or(0, |keys| keys.uploaded.difference(&keys.issued).count())
+    }
+
     /// Once nothing is left to be claimed: keys that went out to nobody.
     pub(super) fn lost(&self) -> u64 {
         let missing = |keys: &Keys| keys.uploaded.difference(&keys.issued).count() as u64;
@@ -80,6 +85,7 @@ mod tests {
             ledger.issued(OWNER, number);
         }
         assert_eq!((ledger.lost(), ledger.issued_twice()), (3, 0));
+        assert_eq!(ledger.left(&OWNER), 3);
         ledger.unseen(OWNER);
         assert_eq!(ledger.lost(), 2);
         ledger.issued(OWNER, 2);

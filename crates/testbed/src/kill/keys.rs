@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::bail;
 use olmcast::{
     primitives::DeviceId,
-    protocol::directory::{ClaimedKey, DirectoryErrorCode, KeysClaimed, KeysUploaded},
+    protocol::directory::{ClaimedKey, DirectoryErrorCode, KeysClaimed},
 };
 use rand::seq::IndexedRandom;
 use tokio::{
@@ -21,8 +21,8 @@ use crate::harness::{
 
 /// One-time keys of one upload.
 const UPLOAD: u64 = 20;
-/// As long as a device has more than this it uploads nothing.
-const ENOUGH: u64 = 200;
+/// As long as a device has so many it uploads nothing.
+const ENOUGH: usize = 100;
 /// Between two requests.
 const PACE: Duration = Duration::from_millis(2);
 /// How long it may take until a request is answered, over all kills.
@@ -48,24 +48,23 @@ impl Asker {
 
     /// Uploads keys as long as it goes on.
     pub(super) async fn uploads(mut self, going: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let (mut next, mut left) = (1, 0);
+        let mut next = 1;
         while *going.borrow() {
-            let numbers = next..next + UPLOAD;
-            if left > ENOUGH {
-                sleep(PACE * 10).await;
+            sleep(PACE).await;
+            if self.ledger.left(&self.device.id()) >= ENOUGH {
+                continue;
             }
+            let numbers = next..next + UPLOAD;
             let upload =
                 |device: &Device, service| Signed::upload(device, service, numbers.clone());
             let send = async |directory: &mut Directory, signed| directory.upload(signed).await;
             match self.insist(upload, send).await? {
-                Answer::Done(KeysUploaded { one_time_keys }) => left = one_time_keys,
-                // It was carried out, but the answer was cut off.
-                Answer::Refused(DirectoryErrorCode::Replayed) => {}
+                // If it was received before, it was carried out, but the answer was cut off.
+                Answer::Done(_) | Answer::Refused(DirectoryErrorCode::Replayed) => {}
                 Answer::Refused(code) => bail!("an upload was refused: {code:?}"),
             }
             self.ledger.uploaded(self.device.id(), numbers);
             next += UPLOAD;
-            sleep(PACE).await;
         }
         Ok(())
     }
@@ -84,11 +83,9 @@ impl Asker {
         Ok(self)
     }
 
-    /// Claims all that is left.
-    pub(super) async fn claim_all(&mut self, owners: &[DeviceId]) -> anyhow::Result<()> {
-        for owner in owners {
-            while self.claim(*owner).await? {}
-        }
+    /// Claims all that is left of one device.
+    pub(super) async fn claim_all(mut self, owner: DeviceId) -> anyhow::Result<()> {
+        while self.claim(owner).await? {}
         Ok(())
     }
 

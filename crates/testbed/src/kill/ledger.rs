@@ -72,6 +72,10 @@ impl Ledger {
         }
     }
 
+    pub(super) fn is_received(&self, number: u64) -> bool {
+        self.lock().letter(number).is_some_and(|letter| letter.received)
+    }
+
     pub(super) fn accepted(&self) -> u64 {
         self.lock().letters.iter().filter(|letter| letter.accepted.is_some()).count() as u64
     }

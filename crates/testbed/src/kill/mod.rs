@@ -38,7 +38,7 @@ const AWAKE: usize = 12;
 const ASLEEP: usize = 4;
 /// Devices that upload one-time keys, and others that claim them.
 const OWNERS: usize = 4;
-const CLAIMERS: usize = 4;
+const CLAIMERS: usize = OWNERS;
 /// The latest moment of a kill, from when the service was up again.
 const LATEST: u64 = 300;
 /// How long a service may take to come back.
@@ -182,11 +182,11 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
     for mut inbox in everybody {
         collecting.spawn(async move { inbox.collect_all(service, ENDING).await });
     }
+    for (claimer, owner) in claimers.into_iter().zip(owned) {
+        collecting.spawn(claimer.claim_all(owner));
+    }
     while let Some(collected) = collecting.join_next().await {
         collected??;
-    }
-    for claimer in &mut claimers {
-        claimer.claim_all(&owned).await?;
     }
     eprintln!("{}, {}", ledger.counts(), keys.counts());
     ensure!(keys.answered() > arguments.rounds, "hardly a key was claimed; nothing is shown");
