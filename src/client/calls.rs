@@ -27,6 +27,11 @@ impl Calls {
         (Self { queue, permits: Arc::new(Semaphore::new(WAITING)) }, calls)
     }
 
+    /// The same, but it does not keep the client alive.
+    pub(super) fn downgrade(&self) -> WeakCalls {
+        WeakCalls { queue: self.queue.downgrade(), permits: Arc::clone(&self.permits) }
+    }
+
     /// Runs something on the endpoint.
     pub(super) async fn call<T: Send + 'static>(
         &self,
@@ -47,5 +52,18 @@ impl Calls {
     pub(super) fn cast(&self, call: impl FnOnce(&mut Endpoint, Timestamp) + Send + 'static) {
         // If the client has ended, so has everything that it held.
         let _ = self.queue.send(Box::new(call));
+    }
+}
+
+/// A way to the endpoint for as long as somebody else has one.
+#[derive(Clone)]
+pub(super) struct WeakCalls {
+    queue: mpsc::WeakUnboundedSender<Call>,
+    permits: Arc<Semaphore>,
+}
+
+impl WeakCalls {
+    pub(super) fn upgrade(&self) -> Option<Calls> {
+        Some(Calls { queue: self.queue.upgrade()?, permits: Arc::clone(&self.permits) })
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Driver {
     /// What the connection has no room for yet, in its order.
     pub(super) unsent: VecDeque<(Recipient, Payload)>,
     pub(super) meter: Meter,
+    /// Told whenever there is a connection; when it is dropped, the client has ended.
+    pub(super) up: watch::Sender<()>,
 }
 
 impl Driver {
@@ -67,7 +69,10 @@ impl Driver {
 
     fn handle(&mut self, event: ConnectionEvent) {
         match event {
-            ConnectionEvent::Up => self.tell(ClientEvent::ServiceUp),
+            ConnectionEvent::Up => {
+                self.up.send_replace(());
+                self.tell(ClientEvent::ServiceUp);
+            }
             ConnectionEvent::Down { reason } => self.tell(ClientEvent::ServiceDown(reason)),
             ConnectionEvent::Entered { roster, state, .. } => {
                 // Whoever left while we were away: the service did not tell us when.

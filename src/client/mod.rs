@@ -25,10 +25,12 @@
 //! ```
 
 pub mod connection;
+pub mod directory;
 
 mod calls;
 mod driver;
 mod handles;
+mod publishing;
 mod room;
 mod traffic;
 mod trust;
@@ -48,7 +50,9 @@ pub use trust::{Trust, TrustError};
 use self::{
     calls::Calls,
     connection::{Connection, DownReason},
+    directory::Directory,
     driver::Driver,
+    publishing::Publishing,
     traffic::Meter,
 };
 use crate::{
@@ -123,6 +127,7 @@ pub struct Client {
     /// Weak: whoever waits for an event is to learn that the driver has ended.
     events: broadcast::WeakSender<ClientEvent>,
     room: watch::Receiver<RoomView>,
+    directory: Directory,
     meter: Meter,
 }
 
@@ -151,12 +156,15 @@ impl Client {
         endpoint.enter(invite.room_keys());
         let (device, signer) = (endpoint.device(), endpoint.signer());
         let rooms = vec![(invite.room(), door)];
+        let directory = Directory::new(invite.service(), trust, signer.clone());
         let connection = Connection::open_with(invite.service(), trust, signer, rooms);
         let (calls, received) = Calls::new();
         let (events, mut first) = broadcast::channel(EVENTS);
         let (room_in, room) = watch::channel(RoomView::default());
         let meter = Meter::default();
         let weak_events = events.downgrade();
+        let (up, ups) = watch::channel(());
+        let publishing = Publishing::new(directory.clone(), calls.downgrade());
         let driver = Driver {
             endpoint,
             handle: connection.handle(),
@@ -166,9 +174,12 @@ impl Client {
             room: room_in,
             unsent: VecDeque::new(),
             meter: meter.clone(),
+            up,
         };
         // The task ends with the last handle, whose sender of calls it waits for.
         tokio::spawn(driver.run());
+        // And this one with the driver.
+        tokio::spawn(publishing.run(ups));
         let client = Self {
             device,
             room_id: invite.room(),
@@ -176,6 +187,7 @@ impl Client {
             calls,
             events: weak_events,
             room,
+            directory,
             meter,
         };
         let entered = async {
@@ -208,6 +220,12 @@ impl Client {
     /// that are used directly.
     pub fn now() -> Timestamp {
         clock::now()
+    }
+
+    /// The directory of the key service, to look devices up and to claim their keys. This device's
+    /// own keys are published there by the client itself.
+    pub fn directory(&self) -> Directory {
+        self.directory.clone()
     }
 
     /// What this client has sent so far.

@@ -50,6 +50,11 @@ impl Trust {
         Self::default()
     }
 
+    /// In nobody: for what does not use TLS.
+    pub(super) fn nobody() -> Self {
+        Self { roots: Some(Arc::new(RootCertStore::empty())), config: Arc::default() }
+    }
+
     /// In these authorities alone, or these very certificates if they are self-signed: a PEM text.
     ///
     /// # Errors

@@ -2,9 +2,11 @@
 
 mod door;
 mod identity;
+mod key_pool;
 mod pairwise;
 
 pub(crate) use door::Doors;
 pub use identity::{Identity, Signer};
+pub(crate) use key_pool::KeyPool;
 pub use pairwise::PairwiseError;
 pub(crate) use pairwise::{Between, Pairwise};

@@ -51,10 +51,10 @@ pub use crate::stream::{
     RotationCause, SubscriptionState, SubscriptionStatus,
 };
 use crate::{
-    device::{Doors, Identity, Signer},
+    device::{Doors, Identity, KeyPool, Signer},
     media::{FrameDecryptor, FrameEncryptor},
     primitives::{DeviceId, Position, RoomId, RoomKeys, StreamId, StreamRef, Timestamp, TrackId},
-    protocol::{Subscribe, TrackOffer},
+    protocol::{KeysUpload, Subscribe, TrackOffer},
     stream::{Effects, Publication, Subscription},
 };
 use offers::Offers;
@@ -62,6 +62,7 @@ use offers::Offers;
 /// One device: its account, its rooms, what it publishes and what it receives.
 pub struct Endpoint {
     identity: Identity,
+    keys: KeyPool,
     rng: StdRng,
     rooms: IndexMap<RoomId, RoomKeys>,
     doors: Doors,
@@ -90,6 +91,7 @@ impl Endpoint {
     pub fn with_seed(identity: Identity, seed: [u8; 32]) -> Self {
         Self {
             identity,
+            keys: KeyPool::default(),
             rng: StdRng::from_seed(seed),
             rooms: IndexMap::new(),
             doors: Doors::default(),
@@ -339,6 +341,20 @@ impl Endpoint {
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         subscription.unsubscribe(&mut fx, &mut self.sequence);
         Ok(())
+    }
+
+    /// What to upload to a directory so that it has so many one-time keys of this device more, 200
+    /// at most; with the device's keys and its fallback key. Say [`keys_uploaded`] when it has
+    /// them: until then the same keys are offered.
+    ///
+    /// [`keys_uploaded`]: Self::keys_uploaded
+    pub fn keys_upload(&mut self, one_time_keys: usize, now: Timestamp) -> KeysUpload {
+        self.keys.upload(&self.identity, one_time_keys, now)
+    }
+
+    /// A directory has taken an upload over.
+    pub fn keys_uploaded(&mut self, upload: &KeysUpload) {
+        self.keys.published(upload);
     }
 
     /// Keeps every key that later subscriptions are sent, as a dishonest subscriber would.

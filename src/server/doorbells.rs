@@ -36,6 +36,13 @@ impl Doorbells {
         }
     }
 
+    /// Says that there may be mail for anybody.
+    pub(super) fn ring_all(&self) {
+        for bell in self.lock().values() {
+            bell.notify_one();
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, Arc<Notify>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

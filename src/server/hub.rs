@@ -116,7 +116,10 @@ impl Hub {
         self.change(RoomChange::Enter { room, device }, |rooms, limits| {
             rooms.may_enter(&room, &device, limits)
         })
-        .await
+        .await?;
+        // What it was told since it counts as present comes before this, which replaces it.
+        self.lock().show(room, device);
+        Ok(())
     }
 
     pub(super) async fn leave(&self, room: RoomId, device: DeviceId) -> Result<(), RefusalCode> {
@@ -294,7 +297,6 @@ impl Inner {
                 if self.rooms.enter(room, device) {
                     self.tell(&room, &device, &ServerFrame::Present { room, device });
                 }
-                self.show(room, device);
             }
             RoomChange::Leave { room, device } => {
                 if self.rooms.leave(&room, &device, limits, Instant::now()) {

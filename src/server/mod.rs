@@ -30,6 +30,7 @@ mod addresses;
 #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no bus"))]
 mod bus;
 mod connection;
+mod directory;
 mod doorbells;
 mod http;
 mod hub;
@@ -55,8 +56,12 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use limits::Limits;
+#[cfg(feature = "nats")]
+pub use store::nats::{NatsConfig, NatsError};
 pub use tls::{Tls, TlsError};
 
+#[cfg(feature = "nats")]
+use self::store::nats::{Nats, NatsBus};
 use self::{
     doorbells::Doorbells,
     http::Service,
@@ -108,6 +113,9 @@ pub enum StoreConfig {
     Memory,
     /// In one file of this folder, which is made if it is not there. One process at a time.
     Redb(std::path::PathBuf),
+    /// On NATS JetStream, together with all other nodes of the same service.
+    #[cfg(feature = "nats")]
+    Nats(NatsConfig),
 }
 
 impl ServerConfig {
@@ -143,6 +151,10 @@ pub enum ServerError {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,
+    /// NATS cannot be used.
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Nats(#[from] NatsError),
     /// The store cannot be used.
     #[error("the store in {folder} cannot be opened: {reason}")]
     Store {
@@ -173,6 +185,15 @@ pub struct Server {
     ended: mpsc::Receiver<()>,
     tasks: Vec<AbortOnDrop>,
     store: Arc<dyn Store>,
+    #[cfg(feature = "nats")]
+    bus: Option<Arc<NatsBus>>,
+}
+
+/// A store, and what connects it with other nodes.
+struct Opened {
+    store: Arc<dyn Store>,
+    #[cfg(feature = "nats")]
+    bus: Option<Arc<NatsBus>>,
 }
 
 /// Opens the configured store.
@@ -181,12 +202,12 @@ async fn open(
     limits: &Limits,
     bells: Doorbells,
     commits: Histogram,
-) -> Result<Arc<dyn Store>, ServerError> {
-    match store {
+) -> Result<Opened, ServerError> {
+    let store: Arc<dyn Store> = match store {
         StoreConfig::Memory => {
             let mut instance = [0; 16];
             getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
-            Ok(Arc::new(Memory::new(instance, limits.clone(), bells)))
+            Arc::new(Memory::new(instance, limits.clone(), bells))
         }
         StoreConfig::Redb(folder) => {
             let failed = |reason: String| ServerError::Store { folder: folder.clone(), reason };
@@ -195,9 +216,34 @@ async fn open(
             let opened =
                 tokio::task::spawn_blocking(move || Redb::open(&path, limits, bells, commits));
             let opened = opened.await.map_err(|error| failed(error.to_string()))?;
-            Ok(Arc::new(opened.map_err(|error| failed(error.to_string()))?))
+            Arc::new(opened.map_err(|error| failed(error.to_string()))?)
         }
+        #[cfg(feature = "nats")]
+        StoreConfig::Nats(config) => {
+            let nats = Nats::open(config, limits.clone(), bells).await?;
+            return Ok(Opened { bus: Some(nats.bus()), store: Arc::new(nats) });
+        }
+    };
+    Ok(Opened {
+        store,
+        #[cfg(feature = "nats")]
+        bus: None,
+    })
+}
+
+/// Connects the hub with those of the other nodes.
+#[cfg(feature = "nats")]
+async fn join(
+    hub: &Arc<Hub>,
+    bus: Option<Arc<NatsBus>>,
+) -> Result<Option<Arc<NatsBus>>, NatsError> {
+    if let Some(bus) = &bus {
+        let events: Arc<dyn bus::BusEvents> = hub.clone();
+        bus.start(Arc::downgrade(&events)).await?;
+        let bus: Arc<dyn bus::Bus> = bus.clone();
+        hub.join(nodes::Nodes::new(&bus));
     }
+    Ok(bus)
 }
 
 /// Has everything forgotten that is out of date.
@@ -244,8 +290,11 @@ impl Server {
         };
         let (bells, counted) = (Doorbells::default(), Arc::new(Metrics::new()));
         let commits = counted.commits.clone();
-        let store = open(&config.store, &config.limits, bells.clone(), commits).await?;
+        let opened = open(&config.store, &config.limits, bells.clone(), commits).await?;
+        let store = opened.store;
         let hub = Arc::new(Hub::new(config.limits, store.clone(), bells));
+        #[cfg(feature = "nats")]
+        let bus = join(&hub, opened.bus).await?;
         let (phase, phases) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let names = Names::new(config.names);
@@ -259,7 +308,18 @@ impl Server {
         tasks.push(AbortOnDrop(tokio::spawn(http::accept(listener, tls.clone(), service, alive))));
         info!(%address, tls = tls.is_some(), "key service up");
         let drain_delay = config.drain_delay;
-        Ok(Self { address, metrics, tls, drain_delay, phase, ended, tasks, store })
+        Ok(Self {
+            address,
+            metrics,
+            tls,
+            drain_delay,
+            phase,
+            ended,
+            tasks,
+            store,
+            #[cfg(feature = "nats")]
+            bus,
+        })
     }
 
     /// Where the service listens.
@@ -299,6 +359,10 @@ impl Server {
         // Whatever does not end in time is cut when the sender of the phase is dropped.
         let _ = tokio::time::timeout(DRAIN, self.ended.recv()).await;
         self.tasks.clear();
+        #[cfg(feature = "nats")]
+        if let Some(bus) = &self.bus {
+            bus.close().await;
+        }
         self.store.close().await;
     }
 }

@@ -4,6 +4,8 @@
 
 mod addresses;
 mod client;
+mod directory;
+mod directory_client;
 mod door;
 mod fake_service;
 mod fixture;

@@ -1,5 +1,7 @@
 //! What is told on the way, on standard error; standard output is for results.
 
+use std::io::IsTerminal;
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -24,7 +26,10 @@ pub(crate) fn init(format: Format, level: &str) -> anyhow::Result<()> {
         Err(_) => EnvFilter::try_new(level)
             .map_err(|error| anyhow::anyhow!("log.level {level:?} is none: {error}"))?,
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         Format::Text => log.init(),
         Format::Json => log.json().flatten_event(true).init(),

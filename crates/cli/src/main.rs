@@ -5,6 +5,7 @@
 mod address;
 mod console;
 mod demo;
+mod keys;
 mod logs;
 mod media;
 mod publish;
@@ -47,6 +48,7 @@ enum Command {
     Serve(serve::Arguments),
     Relay(relay::Arguments),
     Room(room::Arguments),
+    Keys(keys::Arguments),
     Publish(publish::Arguments),
     Subscribe(subscribe::Arguments),
 }
@@ -74,6 +76,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Relay(arguments) => relay::run(arguments).await,
         Command::Room(arguments) => room::run(&arguments),
+        Command::Keys(arguments) => keys::run(arguments).await,
         Command::Publish(arguments) => publish::run(arguments).await,
         Command::Subscribe(arguments) => subscribe::run(arguments).await,
     }

@@ -7,6 +7,8 @@ use olmcast::client::Trust;
 
 /// For every command that connects to a key service.
 #[derive(clap::Args)]
+// Without a name of its own, which would be that of the arguments around it.
+#[group(skip)]
 pub(crate) struct Arguments {
     /// A PEM file with the certificate of the key service's authority, or of the service itself if
     /// it is self-signed; without it, those count that this machine trusts

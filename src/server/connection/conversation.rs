@@ -127,6 +127,8 @@ impl Conversation<'_> {
         }
     }
 
+    /// Says no. If the service cannot go on, it hangs up instead: then the device keeps what was
+    /// not confirmed, and sends it again.
     async fn refuse(
         &self,
         wire: &mut Wire,
@@ -136,6 +138,9 @@ impl Conversation<'_> {
     ) -> Result<(), End> {
         self.metrics.frame(is_mail, Some(code));
         debug!(device = self.device.short(), ?code, "refused");
+        if code == RefusalCode::ShuttingDown {
+            return Err(End::Refused(code));
+        }
         wire.send(&ServerFrame::Refused { subject, code }).await
     }
 }

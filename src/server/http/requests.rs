@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 use super::{Service, Visitor, over};
 use crate::{
     protocol::service::{MAX_FRAME, PATH},
-    server::connection,
+    server::{connection, directory},
 };
 
 /// What is read of a device's socket at a time. The WebSocket library zeroes so much before each
@@ -42,9 +42,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Everything that can be asked for on the public listener.
 pub(super) fn router(service: Service) -> Router {
     let body = DefaultBodyLimit::max(service.hub.limits.request_body);
-    // The directory's routes are merged here, before the layer, which holds for what stands above.
-    let router = Router::new().route(PATH, get(connect)).merge(health());
-    router.layer(body).with_state(service)
+    let (store, names) = (service.hub.store.clone(), service.names.clone());
+    let directory = directory::router(store, names, &service.hub.limits);
+    let router = Router::new().route(PATH, get(connect)).merge(health()).with_state(service);
+    router.merge(directory).layer(body)
 }
 
 /// Whether the process runs, and whether devices should come to it.

@@ -27,6 +27,11 @@ pub(super) trait Backend: Sized {
     /// What it holds; see [`Holds`].
     const HOLDS: Holds = Holds::EVERYTHING;
 
+    /// Whether it can be tried here. If not, it says so itself.
+    fn is_here() -> bool {
+        true
+    }
+
     /// A place in which nothing was ever remembered.
     async fn start() -> Self;
 
@@ -102,6 +107,9 @@ macro_rules! cases {
     ($backend:ty: $($case:ident),+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
+            if !<$backend as $crate::server::store::conformance::Backend>::is_here() {
+                return;
+            }
             let backend = <$backend as $crate::server::store::conformance::Backend>::start().await;
             $crate::server::store::conformance::$case(&backend).await;
         }
@@ -190,7 +198,7 @@ async fn drain(store: &dyn Store, device: &DeviceId) -> (Vec<u64>, Option<Fallba
     }
 }
 
-fn mail(from: DeviceId, to: DeviceId, bytes: impl Into<Vec<u8>>) -> NewMail {
+pub(super) fn mail(from: DeviceId, to: DeviceId, bytes: impl Into<Vec<u8>>) -> NewMail {
     NewMail { from, to, stranger: false, bytes: Payload::from(bytes.into()) }
 }
 
@@ -201,6 +209,17 @@ fn from_stranger(to: DeviceId, bytes: impl Into<Vec<u8>>) -> NewMail {
 /// Hands mail in and waits until it is durable. Backends refuse at either point.
 pub(super) async fn send(store: &dyn Store, mail: NewMail) -> Result<(), StoreError> {
     store.submit(mail, now()).await?.await
+}
+
+/// The same, where an ack that was given before makes room: it may take effect later.
+async fn send_after_ack(store: &dyn Store, mail: NewMail) {
+    let taken = async {
+        while let Err(error) = send(store, mail.clone()).await {
+            assert!(matches!(error, StoreError::Refused(_)), "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LATER, taken).await.expect("an ack should make room");
 }
 
 async fn read(store: &dyn Store, device: &DeviceId) -> Vec<StoredMail> {
@@ -516,7 +535,7 @@ pub(super) async fn a_full_mailbox_refuses_and_keeps_what_it_has(backend: &impl 
     assert_eq!(send(&*store, mail(alice, bob, "another mailbox")).await, Ok(()));
     store.ack(&carol, before[0].sequence).await.unwrap();
     until_left(&*store, &carol, 3).await;
-    assert_eq!(send(&*store, mail(bob, carol, "5")).await, Ok(()));
+    send_after_ack(&*store, mail(bob, carol, "5")).await;
     assert_eq!(texts(&read(&*store, &carol).await), [b"2", b"3", b"4", b"5"]);
 }
 
@@ -534,7 +553,7 @@ pub(super) async fn a_sender_has_its_quota_with_each_recipient(backend: &impl Ba
     assert_eq!(texts(&all), [b"1", b"2", b"3", b"4"]);
     store.ack(&carol, all[0].sequence).await.unwrap();
     until_left(&*store, &carol, 3).await;
-    assert_eq!(send(&*store, mail(alice, carol, "5")).await, Ok(()));
+    send_after_ack(&*store, mail(alice, carol, "5")).await;
     assert_eq!(send(&*store, mail(alice, carol, "6")).await, Err(REFUSED_QUOTA));
 }
 
@@ -554,7 +573,7 @@ pub(super) async fn strangers_share_a_lane(backend: &impl Backend) {
     assert_eq!(all.iter().map(|mail| mail.from).collect::<HashSet<_>>().len(), 4);
     store.ack(&bob, all[0].sequence).await.unwrap();
     until_left(&*store, &bob, 3).await;
-    assert_eq!(send(&*store, from_stranger(bob, "5")).await, Ok(()));
+    send_after_ack(&*store, from_stranger(bob, "5")).await;
 }
 
 /// Sends until it is refused: how many were taken.
@@ -782,5 +801,5 @@ pub(super) async fn quotas_count_what_was_there_before_a_reopening(backend: &imp
     let all = read(&*store, &carol).await;
     store.ack(&carol, all[0].sequence).await.unwrap();
     until_left(&*store, &carol, 2).await;
-    assert_eq!(send(&*store, mail(alice, carol, "5")).await, Ok(()));
+    send_after_ack(&*store, mail(alice, carol, "5")).await;
 }

@@ -13,6 +13,8 @@
 
 mod mailboxes;
 pub(super) mod memory;
+#[cfg(feature = "nats")]
+pub(super) mod nats;
 pub(super) mod redb;
 
 #[cfg(test)]

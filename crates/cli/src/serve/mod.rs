@@ -171,7 +171,17 @@ fn store(settings: &Settings) -> anyhow::Result<StoreConfig> {
     Ok(match settings.store {
         Store::Memory => StoreConfig::Memory,
         Store::Redb => StoreConfig::Redb(settings.data()),
-        // NATS: under the feature `nats`, `StoreConfig::Nats` is made of `settings.nats` here.
+        #[cfg(feature = "nats")]
+        Store::Nats => {
+            let from = settings.nats.clone();
+            let mut nats = olmcast::server::NatsConfig::new(from.urls);
+            nats.replicas = from.replicas;
+            nats.credentials = from.credentials;
+            nats.authorities = from.authorities;
+            nats.prefix = from.prefix;
+            StoreConfig::Nats(nats)
+        }
+        #[cfg(not(feature = "nats"))]
         Store::Nats => bail!("this olmcast was built without NATS; take --store redb"),
     })
 }

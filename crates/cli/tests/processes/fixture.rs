@@ -87,13 +87,18 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(name: &str, arguments: &[S]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_olmcast"))
-            .args(arguments)
+        Self::run(name, Command::new(env!("CARGO_BIN_EXE_olmcast")).args(arguments))
+    }
+
+    pub(crate) fn run(name: &str, command: &mut Command) -> Self {
+        let mut child = command
             // A user may have this set; messages must stay messages.
             .env("RUST_BACKTRACE", "1")
             .env_remove("RUST_LOG")
             .env_remove("OLMCAST_ROOM")
             .env_remove("OLMCAST_RELAY")
+            .env_remove("OLMCAST_CA")
+            .env_remove("OLMCAST_CONFIG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -158,8 +163,12 @@ impl Process {
 
     /// Asks it to end, as service managers do.
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -4,9 +4,12 @@
 
 mod admission;
 mod demo;
+mod disk;
 mod fixture;
+mod keys;
 mod kicks;
 mod losses;
 mod recordings;
+mod serving;
 mod strangers;
 mod usage;

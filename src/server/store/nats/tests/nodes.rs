@@ -1,0 +1,85 @@
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::servers::{self, Servers};
+use crate::server::{
+    doorbells::Doorbells,
+    store::{
+        Store, StoreError,
+        conformance::{device, first_upload, limits, mail, once, send, until_left},
+        nats::{Nats, NatsConfig},
+    },
+};
+
+async fn node(config: &NatsConfig) -> (Nats, Doorbells) {
+    let bells = Doorbells::default();
+    (Nats::open(config, limits(), bells.clone()).await.unwrap(), bells)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_that_is_submitted_at_one_node_rings_and_is_read_at_the_other() {
+    if !servers::are_here() {
+        return;
+    }
+    let config = Servers::shared_cluster();
+    let ((one, bells_of_one), (two, bells_of_two)) = (node(&config).await, node(&config).await);
+    assert_eq!(one.instance(), two.instance());
+    let (alice, bob, carol) = (device(), device(), device());
+    let (at_one, at_two) = (bells_of_one.hang(carol), bells_of_two.hang(bob));
+    for bell in [&at_one, &at_two] {
+        bell.notified().await;
+    }
+    let mut last = 0;
+    for number in 0..50_u8 {
+        send(&one, mail(alice, bob, [number])).await.unwrap();
+        timeout(Duration::from_secs(5), at_two.notified()).await.expect("it should ring");
+        // Whichever replica answers: what the bell rang for is there.
+        let read = two.mail_after(&bob, last, 10).await.unwrap();
+        assert_eq!(read.iter().map(|m| &m.bytes[..]).collect::<Vec<_>>(), [[number]]);
+        last = read[0].sequence;
+    }
+    two.ack(&bob, last).await.unwrap();
+    until_left(&one, &bob, 0).await;
+    assert!(timeout(Duration::from_millis(200), at_one.notified()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_one_node_carried_out_is_replayed_at_the_other() {
+    if !servers::are_here() {
+        return;
+    }
+    let config = Servers::shared_cluster();
+    let ((one, _), (two, _)) = (node(&config).await, node(&config).await);
+    let (alice, upload, claim) = (device(), once(), once());
+    let now = std::time::SystemTime::now().into();
+    assert_eq!(one.upload(upload, alice, first_upload(alice, 1..=5, None), now).await, Ok(5));
+    let again = two.upload(upload, alice, first_upload(alice, 6..=7, None), now).await;
+    assert_eq!(again, Err(StoreError::Replayed));
+    assert!(two.claim(claim, &alice).await.unwrap().is_some());
+    assert_eq!(one.claim(claim, &alice).await, Err(StoreError::Replayed));
+    assert_eq!(one.device(&alice).await.unwrap().unwrap().one_time_keys, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_of_one_device_at_two_nodes_lose_nothing() {
+    if !servers::are_here() {
+        return;
+    }
+    let config = Servers::shared_cluster();
+    let ((one, _), (two, _)) = (node(&config).await, node(&config).await);
+    let alice = device();
+    let now = std::time::SystemTime::now().into();
+    one.upload(once(), alice, first_upload(alice, [], None), now).await.unwrap();
+    for round in 0..5 {
+        // The same keys at both, as a device does that got no answer.
+        let keys = || first_upload(alice, round * 10..round * 10 + 10, Some(1000));
+        let both = tokio::join!(
+            one.upload(once(), alice, keys(), now),
+            two.upload(once(), alice, keys(), now)
+        );
+        assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+        let expected = usize::try_from(round * 10 + 10).unwrap();
+        assert_eq!(one.device(&alice).await.unwrap().unwrap().one_time_keys, expected);
+    }
+}
