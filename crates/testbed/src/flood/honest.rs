@@ -1,10 +1,15 @@
 use std::{net::SocketAddr, time::Duration};
 
+use anyhow::{Context, bail};
 use olmcast::primitives::{DeviceId, Invite};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
-    harness::{device::Device, times::Times},
+    harness::{
+        device::Device,
+        directory::{Answer, Directory, Signed, keys_and_fallback_of},
+        times::Times,
+    },
     load::{
         crowd::Crowd,
         mail::{self, Exchange, Pace},
@@ -17,6 +22,8 @@ const AT_ONCE: usize = 16;
 const PACE: Duration = Duration::from_millis(200);
 /// Between two devices that connect: fewer than a service lets in of one address.
 const CONNECT: Duration = Duration::from_millis(50);
+/// One-time keys that the victim has uploaded.
+const KEYS: u64 = 100;
 /// Bytes of a message.
 const BYTES: usize = 512;
 
@@ -46,6 +53,26 @@ impl Honest {
     /// Whom the attacker has chosen.
     pub(super) fn victim(&self) -> DeviceId {
         self.crowd.first()
+    }
+
+    /// Has the victim upload keys: as many one-time keys as a device may have.
+    pub(super) async fn upload_keys(&self) -> anyhow::Result<()> {
+        let victim = self.crowd.devices().next().context("nobody is there")?;
+        let mut directory = Directory::open([127, 0, 0, 1].into(), self.service).await?;
+        let keys = keys_and_fallback_of(victim, 1..=KEYS);
+        match directory.upload(Signed::upload(victim, self.service, &keys)?).await? {
+            Answer::Done(_) => Ok(()),
+            Answer::Refused(code) => bail!("the victim's keys were refused: {code:?}"),
+        }
+    }
+
+    /// One-time keys of the victim that are left.
+    pub(super) async fn keys_left(&self) -> anyhow::Result<u64> {
+        let mut directory = Directory::open([127, 0, 0, 1].into(), self.service).await?;
+        match directory.query(self.service, self.victim()).await? {
+            Answer::Done(found) => Ok(found.one_time_keys),
+            Answer::Refused(code) => bail!("the victim's keys are not there: {code:?}"),
+        }
     }
 
     /// Exchanges mail without looking at it.

@@ -85,6 +85,8 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
     let service = Service::start(&ground, Grants::Default)?;
     let mut honest = Honest::gather(arguments.devices, service.address).await?;
 
+    honest.upload_keys().await?;
+
     let idle = Phase::measure("idle", &mut honest, &service, duration).await?;
     let mut under = async |kind: Kind| {
         eprintln!("{}", kind.name());
@@ -94,6 +96,9 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<Report> {
         let mut phase = Phase::measure(kind.name(), &mut honest, &service, duration).await?;
         phase.rss_before_mb = before as f64 / 1e6;
         phase.did = block_in_place(|| attacker.stop())?;
+        if kind == Kind::Keys {
+            phase.did.insert("one-time keys left".to_owned(), honest.keys_left().await?);
+        }
         // What the attacker leaves behind is not the next one's: connections end, tasks go.
         sleep(Duration::from_millis(500)).await;
         Ok::<_, anyhow::Error>(phase)

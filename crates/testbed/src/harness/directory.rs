@@ -20,8 +20,8 @@ use olmcast::{
         PublicKey,
         directory::{
             Authorization, CLAIM_PATH, DeviceKeys, DirectoryErrorCode, DirectoryRefusal,
-            DirectoryRequest, KeysClaim, KeysClaimed, KeysUpload, KeysUploaded, OneTimeKey,
-            UPLOAD_PATH,
+            DirectoryRequest, FallbackKey, KeysClaim, KeysClaimed, KeysFound, KeysUpload,
+            KeysUploaded, OneTimeKey, QUERY_PATH, UPLOAD_PATH,
         },
     },
 };
@@ -62,23 +62,13 @@ impl Signed {
         Self::new(claimer, server, CLAIM_PATH, &KeysClaim { device })
     }
 
-    /// Uploads the device's keys, and one-time keys with these numbers, which nobody has the
-    /// secrets of.
+    /// Uploads keys of the device.
     pub(crate) fn upload(
         device: &Device,
         server: SocketAddr,
-        numbers: impl Iterator<Item = u64>,
+        upload: &KeysUpload,
     ) -> anyhow::Result<Self> {
-        let signer = device.identity().signer();
-        let curve25519 = device.identity().curve25519();
-        let keys = DeviceKeys::sign_with(device.id(), curve25519, |form| signer.sign(form));
-        let one_time_key = |number| {
-            let key = PublicKey(Curve25519PublicKey::from_bytes(rand::random()));
-            OneTimeKey::sign_with(number, key, |form| signer.sign(form))
-        };
-        let one_time_keys = numbers.map(one_time_key).collect();
-        let upload = KeysUpload { device_keys: Some(keys), one_time_keys, fallback_key: None };
-        Self::new(device, server, UPLOAD_PATH, &upload)
+        Self::new(device, server, UPLOAD_PATH, upload)
     }
 
     fn new(
@@ -107,6 +97,30 @@ impl Signed {
     }
 }
 
+/// A device's keys, and one-time keys with these numbers, which nobody has the secrets of.
+pub(crate) fn keys_of(device: &Device, numbers: impl Iterator<Item = u64>) -> KeysUpload {
+    let signer = device.identity().signer();
+    let curve25519 = device.identity().curve25519();
+    let keys = DeviceKeys::sign_with(device.id(), curve25519, |form| signer.sign(form));
+    let one_time_key = |number| OneTimeKey::sign_with(number, any_key(), |form| signer.sign(form));
+    let one_time_keys = numbers.map(one_time_key).collect();
+    KeysUpload { device_keys: Some(keys), one_time_keys, fallback_key: None }
+}
+
+/// The same, with a fallback key.
+pub(crate) fn keys_and_fallback_of(
+    device: &Device,
+    numbers: impl Iterator<Item = u64>,
+) -> KeysUpload {
+    let signer = device.identity().signer();
+    let fallback_key = Some(FallbackKey::sign_with(any_key(), |form| signer.sign(form)));
+    KeysUpload { fallback_key, ..keys_of(device, numbers) }
+}
+
+fn any_key() -> PublicKey {
+    PublicKey(Curve25519PublicKey::from_bytes(rand::random()))
+}
+
 impl Directory {
     pub(crate) async fn open(source: IpAddr, service: SocketAddr) -> anyhow::Result<Self> {
         let stream = timeout(PATIENCE, connect_from(source, service)).await??;
@@ -125,12 +139,29 @@ impl Directory {
         self.ask(claim).await
     }
 
+    /// What the directory has of a device.
+    pub(crate) async fn query(
+        &mut self,
+        server: SocketAddr,
+        device: DeviceId,
+    ) -> anyhow::Result<Answer<KeysFound>> {
+        let request =
+            Request::get(format!("{QUERY_PATH}{device}")).header(HOST, server.to_string());
+        self.send(request.body(Full::default())?).await
+    }
+
     async fn ask<T: DeserializeOwned>(&mut self, signed: Signed) -> anyhow::Result<Answer<T>> {
         let request = Request::post(signed.path)
             .header(HOST, signed.server)
             .header(AUTHORIZATION, signed.authorization)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(signed.body))?;
+            .header(CONTENT_TYPE, "application/json");
+        self.send(request.body(Full::new(signed.body))?).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<Answer<T>> {
         let answer = async {
             self.0.ready().await?;
             let answer = self.0.send_request(request).await?;
@@ -143,6 +174,10 @@ impl Directory {
         }
         match serde_json::from_slice::<DirectoryRefusal>(&body) {
             Ok(refusal) => Ok(Answer::Refused(refusal.error)),
+            // The limit per address stands before the directory.
+            Err(_) if status == StatusCode::TOO_MANY_REQUESTS => {
+                Ok(Answer::Refused(DirectoryErrorCode::RateLimited))
+            }
             Err(_) => bail!("the directory answers {status}: {}", String::from_utf8_lossy(&body)),
         }
     }

@@ -120,7 +120,7 @@ fn configuration(
 ) -> String {
     let mut text = format!(
         "server_name: node-{number}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitoring}\n\
-         jetstream {{ store_dir: {data:?}, sync_interval: always }}\n"
+         jetstream {{ store_dir: {data:?}, max_file: 64GB, sync_interval: always }}\n"
     );
     if let Some((own, all)) = routes {
         let all: Vec<_> = all.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();

@@ -7,7 +7,11 @@ use std::{
 use anyhow::Context;
 use olmcast::server::{Limits, Server, ServerConfig, StoreConfig};
 
-use super::{free_port, process::Process, store::Ground};
+use super::{
+    free_port,
+    process::Process,
+    store::{Ground, nats_config},
+};
 
 /// A key service in a process of its own.
 pub(crate) struct Service {
@@ -43,6 +47,10 @@ impl Service {
         if grants == Grants::Anything {
             command.arg("--unlimited");
         }
+        // What it complains of while its store is being killed is to be expected.
+        if std::env::var_os("RUST_LOG").is_none() {
+            command.env("RUST_LOG", "error");
+        }
         let (process, line, _) = Process::start_and_read_line(&mut command)?;
         let address = line.parse().context("the service did not say where it listens")?;
         Ok(Self { address, process })
@@ -73,7 +81,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<std::process::ExitCode
         config.store = match (arguments.redb, arguments.nats.is_empty()) {
             (Some(folder), _) => StoreConfig::Redb(folder),
             (None, true) => StoreConfig::Memory,
-            (None, false) => anyhow::bail!("no NATS yet, with {} replicas", arguments.replicas),
+            (None, false) => StoreConfig::Nats(nats_config(arguments.nats, arguments.replicas)),
         };
         let server = Server::bind(config).await?;
         println!("{}", server.local_addr());
@@ -97,8 +105,6 @@ pub(crate) fn lift(limits: &mut Limits) {
         &mut limits.mailbox_bytes,
         &mut limits.sender_quota,
         &mut limits.stranger_lane,
-        &mut limits.stranger_bytes,
-        &mut limits.store_bytes,
     ] {
         *many = MANY;
     }
@@ -121,5 +127,7 @@ pub(crate) fn lift(limits: &mut Limits) {
     (limits.connections, limits.sockets) = (1 << 20, 1 << 16);
     limits.room_members = 1 << 20;
     limits.request_body = 1 << 20;
+    // NATS sets so much of the disk aside.
+    (limits.store_bytes, limits.stranger_bytes) = (4 << 30, 4 << 30);
     limits.mail_ttl = Duration::from_hours(1);
 }

@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 
-use olmcast::server::StoreConfig;
+use olmcast::server::{NatsConfig, StoreConfig};
 use serde::Serialize;
 
 use super::{folder::Folder, nats::Cluster};
@@ -65,7 +65,14 @@ impl Ground {
         match self {
             Self::Memory => StoreConfig::Memory,
             Self::Redb(folder) => StoreConfig::Redb(folder.path().to_owned()),
-            Self::Nats(_) => StoreConfig::Memory, // TODO until NATS is there
+            Self::Nats(cluster) => StoreConfig::Nats(nats_config(cluster.urls(), cluster.size())),
         }
     }
+}
+
+/// How a service finds its NATS servers.
+pub(crate) fn nats_config(urls: Vec<String>, replicas: usize) -> NatsConfig {
+    let mut config = NatsConfig::new(urls);
+    config.replicas = replicas;
+    config
 }

@@ -16,7 +16,7 @@ use tokio::{
 use super::key_ledger::KeyLedger;
 use crate::harness::{
     device::Device,
-    directory::{Answer, Directory, Signed},
+    directory::{Answer, Directory, Signed, keys_of},
 };
 
 /// One-time keys of one upload.
@@ -55,8 +55,8 @@ impl Asker {
                 continue;
             }
             let numbers = next..next + UPLOAD;
-            let upload =
-                |device: &Device, service| Signed::upload(device, service, numbers.clone());
+            let keys = keys_of(&self.device, numbers.clone());
+            let upload = |device: &Device, service| Signed::upload(device, service, &keys);
             let send = async |directory: &mut Directory, signed| directory.upload(signed).await;
             match self.insist(upload, send).await? {
                 // If it was received before, it was carried out, but the answer was cut off.

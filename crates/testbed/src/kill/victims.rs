@@ -1,4 +1,7 @@
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use rand::RngExt;
@@ -8,6 +11,9 @@ use crate::harness::{
     service::{Grants, Service},
     store::Ground,
 };
+
+/// How long it may be tried to start a service.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What can be killed: services, and NATS servers if there are any.
 pub(super) struct Victims {
@@ -44,7 +50,7 @@ impl Victims {
         }
         block_in_place(|| {
             service.process.kill();
-            *service = Service::start_at(service.address, &self.ground, Grants::Anything)?;
+            *service = start_again(service.address, &self.ground)?;
             Ok(service.address)
         })
     }
@@ -61,5 +67,16 @@ impl Victims {
             service.process.check_alive()?;
         }
         Ok(())
+    }
+}
+
+/// Starts a service as whoever watches over it would: again and again, if its store is not back.
+fn start_again(address: SocketAddr, ground: &Ground) -> anyhow::Result<Service> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match Service::start_at(address, ground, Grants::Anything) {
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(100)),
+            started => return started,
+        }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 use super::crowd::source;
 use crate::harness::{
     device::Device,
-    directory::{Answer, Directory, Signed},
+    directory::{Answer, Directory, Signed, keys_of},
 };
 
 /// One-time keys of a device: as many as go into one upload.
@@ -105,7 +105,7 @@ async fn upload(service: SocketAddr, owners: usize) -> anyhow::Result<Vec<Device
                 .is_ok()
             {
                 let device = Device::from(source(0));
-                let upload = Signed::upload(&device, service, 1..=KEYS)?;
+                let upload = Signed::upload(&device, service, &keys_of(&device, 1..=KEYS))?;
                 match directory.upload(upload).await? {
                     Answer::Done(done) => ensure!(done.one_time_keys == KEYS, "{done:?}"),
                     Answer::Refused(code) => bail!("an upload was refused: {code:?}"),

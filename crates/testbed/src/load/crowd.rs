@@ -45,6 +45,10 @@ impl Crowd {
         self.devices.len()
     }
 
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.iter().map(|device| &**device)
+    }
+
     /// Who comes first.
     pub(crate) fn first(&self) -> DeviceId {
         self.devices.first().map_or(DeviceId::from_bytes([0; 32]), |device| device.id())
