@@ -59,11 +59,12 @@ impl Asker {
             let upload = |device: &Device, service| Signed::upload(device, service, &keys);
             let send = async |directory: &mut Directory, signed| directory.upload(signed).await;
             match self.insist(upload, send).await? {
-                // If it was received before, it was carried out, but the answer was cut off.
-                Answer::Done(_) | Answer::Refused(DirectoryErrorCode::Replayed) => {}
+                Answer::Done(_) => self.ledger.uploaded(self.device.id(), numbers),
+                // It was received before a kill. A store that writes more than once for an upload
+                // may have only some of its keys, and nobody was promised more.
+                Answer::Refused(DirectoryErrorCode::Replayed) => {}
                 Answer::Refused(code) => bail!("an upload was refused: {code:?}"),
             }
-            self.ledger.uploaded(self.device.id(), numbers);
             next += UPLOAD;
         }
         Ok(())
