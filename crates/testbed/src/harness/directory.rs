@@ -77,10 +77,19 @@ impl Signed {
         path: &'static str,
         body: &impl Serialize,
     ) -> anyhow::Result<Self> {
+        Self::anything(device, server, path, serde_json::to_vec(body)?)
+    }
+
+    /// Any body.
+    pub(crate) fn anything(
+        device: &Device,
+        server: SocketAddr,
+        path: &'static str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<Self> {
         let (server, nonce) = (server.to_string(), rand::random());
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let time = Timestamp::from_unix_millis(u64::try_from(since.as_millis())?);
-        let body = serde_json::to_vec(body)?;
         let request = DirectoryRequest {
             method: "POST",
             path,

@@ -21,7 +21,8 @@ fn count(report: &Value, name: &str) -> u64 {
 
 #[test]
 fn under_load_no_mail_is_lost_and_no_key_goes_out_twice() {
-    let load = ["load", "--store", "redb", "--devices", "50", "--senders", "50", "--seconds", "0.5"];
+    let load =
+        ["load", "--store", "redb", "--devices", "50", "--senders", "50", "--seconds", "0.5"];
     let (report, kept) = run(&load);
     assert_eq!(count(&report, "mail_lost"), 0, "{report}");
     assert_eq!(count(&report, "claims_duplicated"), 0, "{report}");

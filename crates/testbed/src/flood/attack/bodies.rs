@@ -1,6 +1,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
+use olmcast::protocol::directory::CLAIM_PATH;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
@@ -8,7 +9,10 @@ use tokio::{
 };
 
 use super::{SOURCE, Tally};
-use crate::harness::device::{Device, connect_from};
+use crate::harness::{
+    device::{Device, connect_from},
+    directory::{Answer, Directory, Signed},
+};
 
 /// Requests at a time.
 const AT_ONCE: usize = 32;
@@ -24,11 +28,12 @@ pub(super) async fn attack(service: SocketAddr, tally: &Tally) {
         let tally = tally.clone();
         sending.spawn(async move {
             loop {
-                let sent = match number % 5 {
-                    0 => post(service, "announced too large", LARGE, b' ', &tally).await,
+                let sent = match number % 6 {
+                    0 => post(service, &tally).await,
                     1 => post_chunked(service, &tally).await,
-                    2 => post(service, "too deep", DEEP, b'[', &tally).await,
-                    3 => frame(service, 200_000, &tally).await,
+                    2 => post_signed(service, "too deep", DEEP, &tally).await,
+                    3 => post_signed(service, "too large", 8 * DEEP, &tally).await,
+                    4 => frame(service, 200_000, &tally).await,
                     _ => frame(service, 3 << 20, &tally).await,
                 };
                 if sent.is_err() {
@@ -49,32 +54,37 @@ fn head(service: SocketAddr, length: &str) -> String {
 }
 
 /// A body whose length the head tells.
-async fn post(
-    service: SocketAddr,
-    name: &str,
-    length: usize,
-    filling: u8,
-    tally: &Tally,
-) -> anyhow::Result<()> {
+async fn post(service: SocketAddr, tally: &Tally) -> anyhow::Result<()> {
     let stream = connect_from(SOURCE.into(), service).await?;
     let (mut read, mut write) = stream.into_split();
-    let head = head(service, &format!("Content-Length: {length}"));
+    let head = head(service, &format!("Content-Length: {LARGE}"));
     let body = tokio::spawn(async move {
         write.write_all(head.as_bytes()).await?;
-        let chunk = vec![filling; 16 * 1024];
-        let mut left = length;
-        while left > 0 {
-            let now = left.min(chunk.len());
-            write.write_all(chunk.get(..now).unwrap_or_default()).await?;
-            left -= now;
+        let chunk = vec![b' '; 16 * 1024];
+        for _ in 0..LARGE / chunk.len() {
+            write.write_all(&chunk).await?;
         }
-        // The writing half stays open until there is an answer.
-        sleep(Duration::from_secs(10)).await;
         Ok::<_, anyhow::Error>(())
     });
     let status = status(&mut read).await;
     body.abort();
-    tally.count(format!("{name}: {}", status?));
+    tally.count(format!("announced too large: {}", status?));
+    Ok(())
+}
+
+/// Brackets that are properly signed.
+async fn post_signed(
+    service: SocketAddr,
+    name: &str,
+    length: usize,
+    tally: &Tally,
+) -> anyhow::Result<()> {
+    let mut directory = Directory::open(SOURCE.into(), service).await?;
+    let signed = Signed::anything(&Device::from(SOURCE), service, CLAIM_PATH, vec![b'['; length])?;
+    tally.count(match directory.claim(signed).await? {
+        Answer::Done(_) => format!("{name}: taken"),
+        Answer::Refused(code) => format!("{name}: {code:?}"),
+    });
     Ok(())
 }
 
