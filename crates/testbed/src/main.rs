@@ -2,8 +2,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod churn;
+mod flood;
+mod harness;
 mod janus;
+mod kill;
 mod live;
+mod load;
 mod report;
 #[path = "../../../tests/core/simulator/mod.rs"]
 mod simulator;
@@ -25,11 +29,20 @@ struct Arguments {
 // Their help stands with their arguments: here it would replace it.
 #[derive(Subcommand)]
 enum Command {
+    /// An attacker, for `flood`.
+    #[command(hide = true)]
+    Attack(flood::attack::Arguments),
     Churn(churn::Arguments),
+    Flood(flood::Arguments),
     Janus(janus::Arguments),
+    Kill(kill::Arguments),
     LiveChurn(live::churn::Arguments),
     LiveJoins(live::joins::Arguments),
     LiveRestart(live::restart::Arguments),
+    Load(load::Arguments),
+    /// A key service for the commands that kill it.
+    #[command(hide = true)]
+    Service(harness::service::Arguments),
     Str0m(str0m::Arguments),
 }
 
@@ -41,11 +54,16 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match arguments.command {
+        Command::Attack(arguments) => flood::attack::run(&arguments),
         Command::Churn(arguments) => churn::run(&arguments),
+        Command::Flood(arguments) => flood::run(&arguments),
         Command::Janus(arguments) => janus::run(&arguments),
+        Command::Kill(arguments) => kill::run(&arguments),
         Command::LiveChurn(arguments) => live::churn::run(&arguments),
         Command::LiveJoins(arguments) => live::joins::run(&arguments),
         Command::LiveRestart(arguments) => live::restart::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
+        Command::Service(arguments) => harness::service::run(arguments),
         Command::Str0m(arguments) => str0m::run(&arguments),
     };
     match result {

@@ -175,16 +175,15 @@ async fn claim(
 ) -> Result<Json<KeysClaimed>, Refusal> {
     let signed = Signed::check(&directory, request, &directory.rates.claims).await?;
     let KeysClaim { device } = signed.read()?;
+    // An unknown device is counted, and answered, like one without keys. If its one-time keys are
+    // spared, nobody's are claimed, so that the request is remembered all the same.
+    let spared = directory.rates.targets.count(&device).is_err();
+    let key = directory.store.claim(signed.once, if spared { &NOBODY } else { &device }).await?;
+    // After the claim: its key may be of the device's very first upload, and would be lost with a
+    // device that was not known yet.
     let record = directory.store.device(&device).await?;
-    // An unknown device is counted, and answered, like one without keys.
-    let key = if directory.rates.targets.count(&device).is_ok() {
-        directory.store.claim(signed.once, &device).await?
-    } else {
-        // Its one-time keys are spared. The request is claimed from nobody, so that it is
-        // remembered all the same.
-        directory.store.claim(signed.once, &NOBODY).await?;
-        record.as_ref().and_then(|record| record.fallback).map(Claimed::Fallback)
-    };
+    let fallback = || record.as_ref().and_then(|record| record.fallback).map(Claimed::Fallback);
+    let key = if spared { fallback() } else { key };
     match (record, key) {
         (Some(record), Some(key)) => {
             let (key, went_out) = match key {

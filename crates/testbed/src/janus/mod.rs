@@ -22,7 +22,10 @@ use self::{
     media::Studio,
     report::Report,
 };
-use crate::live::{block_on, room::Room};
+use crate::{
+    harness::{block_on, store::StoreKind},
+    live::room::Room,
+};
 
 /// Losses in per cent, of a full run and of a short one.
 const LOSSES: [u32; 3] = [0, 2, 10];
@@ -85,7 +88,7 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     cases.retain(|case| any(&arguments.case, &case.name()));
 
     // Two devices for each case, one after the other.
-    let room = Room::open(2 * cases.len()).await?;
+    let room = Room::open(2 * cases.len(), StoreKind::Memory).await?;
     let seconds = if arguments.short { 3.0 } else { arguments.seconds };
     let stage = Arc::new(Stage {
         janus: arguments.janus.clone(),

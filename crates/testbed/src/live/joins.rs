@@ -8,12 +8,13 @@ use tokio::{
 };
 
 use super::{
-    FirstFrames, block_on,
+    FirstFrames,
     camera::{CODEC, Camera, Medium},
     process::Process,
     room::{self, Room},
     viewer::Intake,
 };
+use crate::harness::{block_on, store::StoreKind};
 
 /// How long a subscriber has to see its first frame.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Devices that join
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
+    /// Where the service remembers
+    #[arg(long, value_enum, default_value_t)]
+    store: StoreKind,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -41,12 +45,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let subscribers = arguments.subscribers;
-    let times = block_on(perform(subscribers))?;
+    let times = block_on(perform(subscribers, arguments.store))?;
     FirstFrames::new(subscribers, times).print(arguments.json, "From subscribe")
 }
 
-async fn perform(subscribers: usize) -> anyhow::Result<Vec<Duration>> {
-    let room = Room::open(subscribers + 1).await?;
+async fn perform(subscribers: usize, store: StoreKind) -> anyhow::Result<Vec<Duration>> {
+    let room = Room::open(subscribers + 1, store).await?;
     // Like any other one, the publisher does not wait for a turn among its subscribers' tasks.
     let (process, invite) = (Process::start()?, room.invite.clone());
     let publisher = process.run(async move { room::connect(&invite).await }).await??;

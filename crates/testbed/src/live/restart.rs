@@ -12,12 +12,13 @@ use tokio::{
 };
 
 use super::{
-    FirstFrames, block_on,
+    FirstFrames,
     camera::{CODEC, Camera, Medium},
     process::Process,
     room::{self, Room},
     viewer::Intake,
 };
+use crate::harness::{block_on, store::StoreKind};
 
 const LABEL: &str = "camera";
 /// How long all subscribers have to see a stream.
@@ -38,6 +39,9 @@ pub(crate) struct Arguments {
     /// Devices that watch
     #[arg(long, default_value_t = 200)]
     subscribers: usize,
+    /// Where the service remembers
+    #[arg(long, value_enum, default_value_t)]
+    store: StoreKind,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -45,15 +49,15 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let subscribers = arguments.subscribers;
-    let times = block_on(perform(subscribers))?;
+    let times = block_on(perform(subscribers, arguments.store))?;
     FirstFrames::new(subscribers, times).print(arguments.json, "From the new offer")
 }
 
 /// Somebody saw the first frame of a stream.
 type FirstFrame = (StreamRef, Instant);
 
-async fn perform(subscribers: usize) -> anyhow::Result<Vec<Duration>> {
-    let room = Room::open(subscribers + 2).await?;
+async fn perform(subscribers: usize, store: StoreKind) -> anyhow::Result<Vec<Duration>> {
+    let room = Room::open(subscribers + 2, store).await?;
     let (medium, (seen, mut first_frames)) = (Medium::new(), mpsc::unbounded_channel());
     let (process, publication, _) = publisher(&room.invite).await?;
     let camera = Camera::start(&publication, &medium, false)?;

@@ -1,13 +1,21 @@
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use olmcast::{
     client::Client,
     device::Identity,
     primitives::Invite,
     server::{Limits, Server, ServerConfig},
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::{JoinSet, block_in_place},
+    time::Instant,
+};
+
+use crate::harness::{
+    check_open_files,
+    store::{Ground, StoreKind},
+};
 
 /// Devices that connect at a time.
 const AT_ONCE: usize = 32;
@@ -16,24 +24,30 @@ const AT_ONCE: usize = 32;
 pub(crate) struct Room {
     pub(crate) invite: Invite,
     _server: Server,
+    /// Goes after the server.
+    _ground: Ground,
 }
 
 impl Room {
     /// For this many devices.
-    pub(crate) async fn open(devices: usize) -> anyhow::Result<Self> {
-        check_open_files(devices)?;
+    pub(crate) async fn open(devices: usize, store: StoreKind) -> anyhow::Result<Self> {
+        ensure!(devices > 1, "--subscribers must be at least 1");
+        // A device has a socket, and so has the service for it.
+        check_open_files(2 * devices + 256)?;
+        let ground = block_in_place(|| Ground::prepare(store, 1))?;
         let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
         let defaults = Limits::default();
         config.limits.connections = defaults.connections.max(devices);
         config.limits.room_members = defaults.room_members.max(devices);
+        config.store = ground.config();
         // All devices are at one address.
         config.limits.connections_per_address = 0;
         config.limits.sockets_per_address = 0;
         config.limits.accept_rate = 0;
         let server = Server::bind(config).await?;
         let invite = Invite::generate(server.local_addr().to_string())?;
-        eprintln!("key service on {}", server.local_addr());
-        Ok(Self { invite, _server: server })
+        eprintln!("key service on {}, its store is {}", server.local_addr(), store.name());
+        Ok(Self { invite, _server: server, _ground: ground })
     }
 
     /// Connects many devices.
@@ -60,21 +74,4 @@ impl Room {
 /// Connects one device.
 pub(crate) async fn connect(invite: &Invite) -> anyhow::Result<Client> {
     Ok(Client::connect(invite, Identity::generate()).await?)
-}
-
-/// A device has a socket, and so has the service for it. That too few may be open shows only as
-/// connections that fail, so it is said before.
-fn check_open_files(devices: usize) -> anyhow::Result<()> {
-    ensure!(devices > 1, "--subscribers must be at least 1");
-    let needed = 2 * devices + 256;
-    let Ok(limits) = fs::read_to_string("/proc/self/limits") else { return Ok(()) };
-    let line = limits.lines().find(|line| line.starts_with("Max open files"));
-    let soft = line.and_then(|line| line.split_whitespace().nth(3)?.parse::<usize>().ok());
-    match soft {
-        Some(soft) if soft < needed => bail!(
-            "{devices} devices and their service need some {needed} open files, but only {soft} \
-             are allowed here; run `ulimit -n {needed}` in this shell and try again"
-        ),
-        _ => Ok(()),
-    }
 }

@@ -25,11 +25,9 @@ use tokio::{
 };
 
 use crate::{
+    harness::{block_on, store::StoreKind},
     janus::ivf_frames,
-    live::{
-        block_on,
-        room::{Room, connect},
-    },
+    live::room::{Room, connect},
 };
 use peer::Peer;
 
@@ -94,7 +92,7 @@ async fn perform(length: Duration) -> anyhow::Result<Report> {
     let relay = Relay::bind(RelayConfig::default()).await?;
     let (whip, whep) =
         ["whip", "whep"].map(|kind| format!("http://{}/{kind}/camera", relay.local_addr())).into();
-    let room = Room::open(3).await?;
+    let room = Room::open(3, StoreKind::Memory).await?;
     let publisher = connect(&room.invite).await?;
     let publish = Publish::new("camera").track(Codec::Vp8).with_invite();
     let publication = publisher.publish(publish).await?;

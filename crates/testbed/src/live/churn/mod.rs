@@ -7,8 +7,10 @@ use std::{process::ExitCode, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, interval};
 
-use super::block_on;
-use crate::report::{Cutovers, Percentiles, Report};
+use crate::{
+    harness::{block_on, store::StoreKind},
+    report::{Cutovers, Percentiles, Report},
+};
 use stage::Stage;
 
 /// Between two comings and goings.
@@ -45,6 +47,9 @@ pub(crate) struct Arguments {
     /// Who comes and goes follows from this number, the moments do not
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Where the service remembers
+    #[arg(long, value_enum, default_value_t)]
+    store: StoreKind,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -120,7 +125,7 @@ async fn perform(arguments: &Arguments) -> anyhow::Result<(Report, Vec<String>)>
     let (subscribers, plan) = (arguments.subscribers, plan(arguments, &mut rng));
     let joins = plan.iter().filter(|step| **step == Step::Join).count();
     let leaves = plan.len() - joins;
-    let mut stage = Stage::set(subscribers + joins, rng).await?;
+    let mut stage = Stage::set(subscribers + joins, arguments.store, rng).await?;
     let measured = subscribers.min(MEASURED);
     let for_joins = stage.join_and_measure(measured, PACE).await?;
     stage.join_and_measure(subscribers - measured, Duration::ZERO).await?;

@@ -18,11 +18,14 @@ use tokio::{
 };
 
 use super::tally::{Sent, Tally, Was, Way};
-use crate::live::{
-    camera::{CODEC, Camera, Frame, Medium},
-    process::Process,
-    room::{self, Room},
-    viewer::Viewer,
+use crate::{
+    harness::store::StoreKind,
+    live::{
+        camera::{CODEC, Camera, Frame, Medium},
+        process::Process,
+        room::{self, Room},
+        viewer::Viewer,
+    },
 };
 
 /// How long everything takes to become quiet: deadlines of rotations, retries.
@@ -63,8 +66,12 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Connects the devices and has each join and leave once, before it begins to hoard keys.
-    pub(super) async fn set(devices: usize, mut rng: StdRng) -> anyhow::Result<Self> {
-        let room = Room::open(devices + 1).await?;
+    pub(super) async fn set(
+        devices: usize,
+        store: StoreKind,
+        mut rng: StdRng,
+    ) -> anyhow::Result<Self> {
+        let room = Room::open(devices + 1, store).await?;
         let publisher = room::connect(&room.invite).await?;
         let gone = Gone::watch(publisher.events());
         let publish = Publish::new("camera").track(CODEC).with_invite();
