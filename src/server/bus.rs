@@ -2,6 +2,8 @@
 //! is applied to its rooms at once. With one, a change is proposed to all nodes and applied on each
 //! when it comes back, in the same order everywhere.
 
+use std::sync::Weak;
+
 use async_trait::async_trait;
 
 use super::store::StoreError;
@@ -49,6 +51,7 @@ impl RoomChange {
 }
 
 /// What comes over the bus from all nodes, this one included.
+#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "the one bus there is"))]
 pub(super) trait BusEvents: Send + Sync + 'static {
     /// A change, to be applied now.
     fn apply(&self, change: RoomChange);
@@ -61,10 +64,16 @@ pub(super) trait BusEvents: Send + Sync + 'static {
 /// The contract; see the module.
 #[async_trait]
 pub(super) trait Bus: Send + Sync + 'static {
+    /// Reads who is where by now, tells `events`, and goes on telling it. Events come in order and
+    /// one after another; `events` must not wait for the bus in them.
+    async fn start(&self, events: Weak<dyn BusEvents>) -> Result<(), StoreError>;
     /// Proposes a change. Returns when this node has applied it.
     async fn propose(&self, change: RoomChange) -> Result<(), StoreError>;
     /// Passes a broadcast on to the other nodes; it may be lost.
     async fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload);
     /// Tells the other nodes that a device has connected here.
     async fn attached(&self, device: DeviceId);
+    /// Says that this node goes, and ends. Let devices leave before, or they count as gone only by
+    /// this. Close the bus before the store.
+    async fn close(&self);
 }

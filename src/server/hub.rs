@@ -83,7 +83,6 @@ impl Hub {
     }
 
     /// Joins the other nodes of this service, before anybody connects.
-    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no others"))]
     pub(super) fn join(&self, nodes: Nodes) {
         // Once: a hub is started once.
         let _ = self.nodes.set(nodes);

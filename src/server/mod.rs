@@ -12,6 +12,7 @@
 //! addresses   what one address may take up
 //! connection  one device: authenticate, then converse     rate     how fast one may talk
 //! hub         where connections meet: rooms, mail         store    what is remembered
+//! directory   public keys of devices, over HTTP
 //! ```
 //!
 //! ```no_run
@@ -27,7 +28,6 @@
 //! ```
 
 mod addresses;
-#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no bus"))]
 mod bus;
 mod connection;
 mod directory;
@@ -37,8 +37,8 @@ mod hub;
 mod limits;
 mod metrics;
 mod names;
-#[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "one node has no others"))]
 mod nodes;
+mod opened;
 mod rate;
 mod rooms;
 mod snapshot;
@@ -47,11 +47,11 @@ mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::MissedTickBehavior,
 };
 use tracing::{info, warn};
 
@@ -60,15 +60,8 @@ pub use limits::Limits;
 pub use store::nats::{NatsConfig, NatsError};
 pub use tls::{Tls, TlsError};
 
-#[cfg(feature = "nats")]
-use self::store::nats::{Nats, NatsBus};
 use self::{
-    doorbells::Doorbells,
-    http::Service,
-    hub::Hub,
-    metrics::Metrics,
-    names::Names,
-    store::{Store, memory::Memory, redb::Redb},
+    doorbells::Doorbells, http::Service, hub::Hub, metrics::Metrics, names::Names, opened::Opened,
     tls::Current,
 };
 use crate::clock;
@@ -151,6 +144,9 @@ pub enum ServerError {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     Randomness,
+    /// The other nodes of the service cannot be joined, with the reason.
+    #[error("cannot join the other nodes of this service: {0}")]
+    Nodes(String),
     /// NATS cannot be used.
     #[cfg(feature = "nats")]
     #[error(transparent)]
@@ -184,71 +180,13 @@ pub struct Server {
     /// Yields `None` when the last task has ended: each holds a sender.
     ended: mpsc::Receiver<()>,
     tasks: Vec<AbortOnDrop>,
-    store: Arc<dyn Store>,
-    #[cfg(feature = "nats")]
-    bus: Option<Arc<NatsBus>>,
-}
-
-/// A store, and what connects it with other nodes.
-struct Opened {
-    store: Arc<dyn Store>,
-    #[cfg(feature = "nats")]
-    bus: Option<Arc<NatsBus>>,
-}
-
-/// Opens the configured store.
-async fn open(
-    store: &StoreConfig,
-    limits: &Limits,
-    bells: Doorbells,
-    commits: Histogram,
-) -> Result<Opened, ServerError> {
-    let store: Arc<dyn Store> = match store {
-        StoreConfig::Memory => {
-            let mut instance = [0; 16];
-            getrandom::fill(&mut instance).map_err(|_| ServerError::Randomness)?;
-            Arc::new(Memory::new(instance, limits.clone(), bells))
-        }
-        StoreConfig::Redb(folder) => {
-            let failed = |reason: String| ServerError::Store { folder: folder.clone(), reason };
-            let (path, limits) = (folder.clone(), limits.clone());
-            // A file that was not closed in good order is looked through first.
-            let opened =
-                tokio::task::spawn_blocking(move || Redb::open(&path, limits, bells, commits));
-            let opened = opened.await.map_err(|error| failed(error.to_string()))?;
-            Arc::new(opened.map_err(|error| failed(error.to_string()))?)
-        }
-        #[cfg(feature = "nats")]
-        StoreConfig::Nats(config) => {
-            let nats = Nats::open(config, limits.clone(), bells).await?;
-            return Ok(Opened { bus: Some(nats.bus()), store: Arc::new(nats) });
-        }
-    };
-    Ok(Opened {
-        store,
-        #[cfg(feature = "nats")]
-        bus: None,
-    })
-}
-
-/// Connects the hub with those of the other nodes.
-#[cfg(feature = "nats")]
-async fn join(
-    hub: &Arc<Hub>,
-    bus: Option<Arc<NatsBus>>,
-) -> Result<Option<Arc<NatsBus>>, NatsError> {
-    if let Some(bus) = &bus {
-        let events: Arc<dyn bus::BusEvents> = hub.clone();
-        bus.start(Arc::downgrade(&events)).await?;
-        let bus: Arc<dyn bus::Bus> = bus.clone();
-        hub.join(nodes::Nodes::new(&bus));
-    }
-    Ok(bus)
+    opened: Opened,
 }
 
 /// Has everything forgotten that is out of date.
 async fn expire(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 0_u32.. {
         ticks.tick().await;
         hub.expire();
@@ -290,11 +228,9 @@ impl Server {
         };
         let (bells, counted) = (Doorbells::default(), Arc::new(Metrics::new()));
         let commits = counted.commits.clone();
-        let opened = open(&config.store, &config.limits, bells.clone(), commits).await?;
-        let store = opened.store;
-        let hub = Arc::new(Hub::new(config.limits, store.clone(), bells));
-        #[cfg(feature = "nats")]
-        let bus = join(&hub, opened.bus).await?;
+        let opened = Opened::new(&config.store, &config.limits, bells.clone(), commits).await?;
+        let hub = Arc::new(Hub::new(config.limits, opened.store.clone(), bells));
+        opened.join(&hub).await?;
         let (phase, phases) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let names = Names::new(config.names);
@@ -308,18 +244,7 @@ impl Server {
         tasks.push(AbortOnDrop(tokio::spawn(http::accept(listener, tls.clone(), service, alive))));
         info!(%address, tls = tls.is_some(), "key service up");
         let drain_delay = config.drain_delay;
-        Ok(Self {
-            address,
-            metrics,
-            tls,
-            drain_delay,
-            phase,
-            ended,
-            tasks,
-            store,
-            #[cfg(feature = "nats")]
-            bus,
-        })
+        Ok(Self { address, metrics, tls, drain_delay, phase, ended, tasks, opened })
     }
 
     /// Where the service listens.
@@ -345,7 +270,7 @@ impl Server {
     /// the reason. Whoever runs the service should end it then, and start it again when that is
     /// mended: what was taken over is safe, and devices send the rest again.
     pub async fn failed(&self) -> String {
-        self.store.failed().await.to_string()
+        self.opened.store.failed().await.to_string()
     }
 
     /// Lets `/readyz` say that the service ends, and waits for
@@ -359,11 +284,7 @@ impl Server {
         // Whatever does not end in time is cut when the sender of the phase is dropped.
         let _ = tokio::time::timeout(DRAIN, self.ended.recv()).await;
         self.tasks.clear();
-        #[cfg(feature = "nats")]
-        if let Some(bus) = &self.bus {
-            bus.close().await;
-        }
-        self.store.close().await;
+        self.opened.close().await;
     }
 }
 

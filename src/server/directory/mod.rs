@@ -22,13 +22,14 @@ use std::sync::Arc;
 use axum::{Router, body::Bytes};
 
 use self::rates::Rates;
-use super::{Limits, names::Names, store::Store};
+use super::{Limits, metrics::Metrics, names::Names, store::Store};
 
 /// What every request needs.
 #[derive(Clone)]
 pub(super) struct Directory {
     store: Arc<dyn Store>,
     names: Arc<Names>,
+    metrics: Arc<Metrics>,
     rates: Arc<Rates>,
     one_time_keys: usize,
     document: Bytes,
@@ -36,12 +37,17 @@ pub(super) struct Directory {
 
 /// The routes of the directory. Each request carries its [`Visitor`](super::http::Visitor), and
 /// its body is as large as it may be.
-pub(super) fn router(store: Arc<dyn Store>, names: Arc<Names>, limits: &Limits) -> Router {
+pub(super) fn router(
+    store: Arc<dyn Store>,
+    names: Arc<Names>,
+    metrics: Arc<Metrics>,
+    limits: &Limits,
+) -> Router {
     let rates = Arc::new(Rates::new(limits));
     let (router, document) = routes::documented().split_for_parts();
     // It consists of texts, numbers and lists alone.
     let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
     let one_time_keys = limits.one_time_keys;
-    let directory = Directory { store, names, rates, one_time_keys, document };
+    let directory = Directory { store, names, metrics, rates, one_time_keys, document };
     router.with_state(directory)
 }

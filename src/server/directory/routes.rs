@@ -186,13 +186,15 @@ async fn claim(
     let key = if spared { fallback() } else { key };
     match (record, key) {
         (Some(record), Some(key)) => {
-            let key = match key {
-                Claimed::OneTime(key) => ClaimedKey::OneTimeKey(key),
-                Claimed::Fallback(key) => ClaimedKey::FallbackKey(key),
+            let (key, went_out) = match key {
+                Claimed::OneTime(key) => (ClaimedKey::OneTimeKey(key), "one_time_key"),
+                Claimed::Fallback(key) => (ClaimedKey::FallbackKey(key), "fallback_key"),
             };
+            directory.metrics.claim(went_out);
             Ok(Json(KeysClaimed { device_keys: record.keys, key }))
         }
         _ => {
+            directory.metrics.claim("none");
             let message = "there is no key to begin with; check the device's id, or try again when it was online";
             Err(Refusal::new(Code::NoKey, message))
         }

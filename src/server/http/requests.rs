@@ -41,11 +41,16 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Everything that can be asked for on the public listener.
 pub(super) fn router(service: Service) -> Router {
-    let body = DefaultBodyLimit::max(service.hub.limits.request_body);
     let (store, names) = (service.hub.store.clone(), service.names.clone());
-    let directory = directory::router(store, names, &service.hub.limits);
-    let router = Router::new().route(PATH, get(connect)).merge(health()).with_state(service);
-    router.merge(directory).layer(body)
+    let metrics = service.metrics.clone();
+    let directory = directory::router(store, names, metrics, &service.hub.limits);
+    let routes = Router::new().route(PATH, get(connect)).merge(health());
+    bounded(routes.with_state(service.clone()).merge(directory), &service)
+}
+
+/// The same, with no more of a request's body than may be read.
+fn bounded(routes: Router, service: &Service) -> Router {
+    routes.layer(DefaultBodyLimit::max(service.hub.limits.request_body))
 }
 
 /// Whether the process runs, and whether devices should come to it.
@@ -158,3 +163,6 @@ async fn connect(
         .max_frame_size(2 * MAX_FRAME);
     upgrade.on_upgrade(move |socket| connection::serve(socket, service, visitor))
 }
+
+#[cfg(test)]
+mod tests;

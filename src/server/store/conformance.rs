@@ -558,8 +558,7 @@ pub(super) async fn a_sender_has_its_quota_with_each_recipient(backend: &impl Ba
 }
 
 pub(super) async fn strangers_share_a_lane(backend: &impl Backend) {
-    // The lane is as wide as a sender's quota: some backends have only one of the two.
-    let few = Limits { stranger_lane: 3, sender_quota: 3, ..limits() };
+    let few = Limits { stranger_lane: 3, ..limits() };
     let store = backend.open(few, Doorbells::default()).await;
     let (alice, bob) = (device(), device());
     for text in ["1", "2", "3"] {

@@ -20,7 +20,7 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{NatsConfig, NatsError};
 use crate::server::store::StoreError;
@@ -89,6 +89,7 @@ impl Connection {
                 async move {
                     match event {
                         Event::Connected => info!("connected to NATS"),
+                        Event::Draining | Event::Closed => debug!("leaving NATS"),
                         event => warn!(%event, "NATS"),
                     }
                 }

@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_nats::jetstream::message::PublishMessage;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -29,8 +32,15 @@ const BEHIND: [Duration; 6] = {
 };
 /// How long acks of one device are gathered: each is a purge.
 const ACKS: Duration = Duration::from_millis(20);
-/// After which a purge is tried again; when it fails again, a later ack will do.
+/// After which a purge is tried again (when it fails again, a later ack will do), and after which
+/// all servers know who listens.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often every bell rings in the life of mail, in how many parts, and the shortest pause
+/// between two of these.
+const REMINDERS: u32 = 4;
+const PARTS: u8 = 16;
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// What one node tells the others: who has mail, and which it is at least.
 #[derive(Serialize, Deserialize)]
@@ -146,6 +156,23 @@ impl Shared {
         }
     }
 
+    /// Rings every bell some times in the life of mail: a wake-up may be lost between two servers,
+    /// of which nobody hears. A few at a time.
+    pub(super) async fn remind(shared: Weak<Self>) {
+        let Some(every) = shared.upgrade().map(|shared| shared.limits.mail_ttl / REMINDERS) else {
+            return;
+        };
+        // At first there is nothing to remind of.
+        sleep(every).await;
+        loop {
+            for part in 0..PARTS {
+                sleep((every / u32::from(PARTS)).max(SHORTEST)).await;
+                let Some(shared) = shared.upgrade() else { return };
+                shared.bells.ring_part(part, PARTS);
+            }
+        }
+    }
+
     /// Rings for what other nodes have stored, for as long as it is polled.
     pub(super) async fn listen(
         self: &Arc<Self>,
@@ -160,9 +187,15 @@ impl Shared {
                     message = heard.next() => message,
                     changed = connected.changed() => {
                         let Some(shared) = shared.upgrade() else { return };
-                        // Wake-ups may have been lost.
+                        // Wake-ups may have been lost, and may be until all servers know that
+                        // this one listens at another place now.
                         shared.bells.ring_all();
                         if changed.is_err() { return }
+                        let bells = shared.bells.clone();
+                        spawn(&shared.under_way, async move {
+                            sleep(AGAIN).await;
+                            bells.ring_all();
+                        });
                         continue;
                     }
                 };

@@ -90,14 +90,6 @@ impl Nats {
         getrandom::fill(&mut node).map_err(|_| NatsError::Randomness)?;
         let nats = Connection::open(config).await?;
         let layout = Layout { prefix: config.prefix.clone() };
-        let instance = layout.prepare(&nats, config, &limits).await?;
-        let version = nats.client.server_info().version;
-        let (servers, replicas) = (config.servers(), config.replicas);
-        info!(
-            %servers, %version, replicas,
-            "the store is on NATS; whether its servers run with `sync_interval: always`, without \
-             which a power failure may lose the last two minutes, they do not tell"
-        );
         let shared = Arc::new(Shared {
             nats,
             layout,
@@ -109,10 +101,22 @@ impl Nats {
             under_way: Mutex::default(),
             listening: Mutex::default(),
         });
+        // First, so that all servers know of it when mail can come.
         let listen = shared.listen().await;
-        let listen =
-            listen.map_err(|error| NatsError::Connect { servers, reason: error.to_string() })?;
-        spawn(&shared.listening, listen);
+        spawn(
+            &shared.listening,
+            listen.map_err(|error| NatsError::Unavailable(error.to_string()))?,
+        );
+        spawn(&shared.listening, Shared::remind(Arc::downgrade(&shared)));
+        let Shared { nats, layout, limits, .. } = &*shared;
+        let instance = layout.prepare(nats, config, limits).await?;
+        let version = nats.client.server_info().version;
+        let (servers, replicas) = (config.servers(), config.replicas);
+        info!(
+            %servers, %version, replicas,
+            "the store is on NATS; whether its servers run with `sync_interval: always`, without \
+             which a power failure may lose the last two minutes, they do not tell"
+        );
         Ok(Self { instance, shared })
     }
 

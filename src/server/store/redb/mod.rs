@@ -248,6 +248,7 @@ impl Store for Redb {
         upload: KeysUpload,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
+        let upload = Box::new(upload);
         self.write(|answer| Operation::Upload { once, device, upload, now, answer }).await
     }
 

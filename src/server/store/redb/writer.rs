@@ -35,7 +35,7 @@ pub(super) enum Operation {
     Upload {
         once: Once,
         device: DeviceId,
-        upload: KeysUpload,
+        upload: Box<KeysUpload>,
         now: Timestamp,
         answer: Answer<usize>,
     },

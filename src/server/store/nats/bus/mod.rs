@@ -35,7 +35,7 @@ use self::{
     own::Own,
 };
 use super::{
-    NatsError, Shared,
+    Shared,
     connection::{NotStored, unavailable, within},
     spawn, take,
 };
@@ -53,7 +53,7 @@ const APPLIED: Duration = Duration::from_secs(5);
 /// How long the first reading of all rooms may take.
 const FIRST: Duration = Duration::from_secs(20);
 
-/// The bus on NATS. It does nothing before [`start`](Self::start).
+/// The bus on NATS. It does nothing before it is started.
 pub(in crate::server) struct NatsBus {
     rooms: Arc<Rooms>,
     tasks: Mutex<JoinSet<()>>,
@@ -90,34 +90,6 @@ impl NatsBus {
         let (applied, read_again) = (watch::Sender::new(None), Notify::new());
         let rooms = Arc::new(Rooms { shared, known, applied, read_again });
         Self { rooms, tasks: Mutex::default() }
-    }
-
-    /// Reads who is where by now, tells `events`, and goes on telling it. Events come in order and
-    /// one after another; `events` must not wait for the bus in them.
-    pub(in crate::server) async fn start(
-        &self,
-        events: Weak<dyn BusEvents>,
-    ) -> Result<(), NatsError> {
-        self.rooms.lock().events = Some(events);
-        let listening = self.rooms.clone().listen().await;
-        let listening = listening.map_err(|error| NatsError::Unavailable(error.to_string()))?;
-        spawn(&self.tasks, listening);
-        spawn(&self.tasks, self.rooms.clone().mirror());
-        let mut applied = self.rooms.applied.subscribe();
-        let read = timeout(FIRST, applied.wait_for(Option::is_some)).await;
-        if !matches!(read, Ok(Ok(_))) {
-            return Err(NatsError::Unavailable("it does not say who is in which room".into()));
-        }
-        spawn(&self.tasks, self.rooms.clone().keep());
-        Ok(())
-    }
-
-    /// Says that this node goes, and ends. Let devices leave before, or they count as gone only by
-    /// this. Close the bus before the store.
-    pub(in crate::server) async fn close(&self) {
-        take(&self.tasks).shutdown().await;
-        self.rooms.tell_nodes(What::Bye).await;
-        let _ = within(self.rooms.shared.nats.client.flush()).await;
     }
 }
 
@@ -198,6 +170,26 @@ impl Rooms {
 
 #[async_trait]
 impl Bus for NatsBus {
+    async fn start(&self, events: Weak<dyn BusEvents>) -> Result<(), StoreError> {
+        self.rooms.lock().events = Some(events);
+        let listening = self.rooms.clone().listen().await?;
+        spawn(&self.tasks, listening);
+        spawn(&self.tasks, self.rooms.clone().mirror());
+        let mut applied = self.rooms.applied.subscribe();
+        let read = timeout(FIRST, applied.wait_for(Option::is_some)).await;
+        if !matches!(read, Ok(Ok(_))) {
+            return Err(unavailable("it does not say who is in which room"));
+        }
+        spawn(&self.tasks, self.rooms.clone().keep());
+        Ok(())
+    }
+
+    async fn close(&self) {
+        take(&self.tasks).shutdown().await;
+        self.rooms.tell_nodes(What::Bye).await;
+        let _ = within(self.rooms.shared.nats.client.flush()).await;
+    }
+
     async fn propose(&self, change: RoomChange) -> Result<(), StoreError> {
         if self.rooms.applied.borrow().is_none() {
             return Err(unavailable("it is not known yet who is in which room"));

@@ -212,6 +212,23 @@ async fn who_went_over_to_another_node_does_not_leave_by_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_behind_takes_nobody_out_who_went_over_to_another() {
+    if !servers::are_here() {
+        return;
+    }
+    let config = Servers::shared_single();
+    let (one, two) = (node(&config).await, node(&config).await);
+    let (room, alice) = (room(), device());
+    one.bus.propose(enter(room, alice)).await.unwrap();
+    // It hears nothing more.
+    super::take(&one.bus.tasks).shutdown().await;
+    two.bus.propose(enter(room, alice)).await.unwrap();
+    one.bus.propose(leave(room, alice)).await.unwrap();
+    two.bus.propose(set(room, alice, b"offer")).await.unwrap();
+    assert_eq!(two.heard.count(&leave(room, alice)), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_connected_to_a_node_that_vanished_counts_as_left() {
     if !servers::are_here() {
         return;

@@ -83,3 +83,29 @@ async fn uploads_of_one_device_at_two_nodes_lose_nothing() {
         assert_eq!(one.device(&alice).await.unwrap().unwrap().one_time_keys, expected);
     }
 }
+
+/// Replicas may be behind, which on one machine they hardly ever are: so mail is announced that is
+/// still to come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_waits_for_mail_that_is_known_to_be_stored() {
+    if !servers::are_here() {
+        return;
+    }
+    let (store, _) = node(&Servers::shared_single()).await;
+    let (alice, bob) = (device(), device());
+    send(&store, mail(alice, bob, "first")).await.unwrap();
+    let first = store.mail_after(&bob, 0, 10).await.unwrap()[0].sequence;
+    store.shared.recents.stored(&bob, first + 1);
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        send(&store, mail(alice, bob, "second")).await.unwrap();
+    };
+    let (read, ()) = tokio::join!(store.mail_after(&bob, first, 10), late);
+    assert_eq!(read.unwrap().len(), 1);
+    // What never comes is not waited for again and again.
+    store.shared.recents.stored(&bob, first + 10);
+    for _ in 0..20 {
+        let read = timeout(Duration::from_secs(2), store.mail_after(&bob, first, 10)).await;
+        assert_eq!(read.expect("it waits too long").unwrap().len(), 1);
+    }
+}
