@@ -1,6 +1,6 @@
 //! Devices, a service, and a client that may misbehave.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use olmcast::{
@@ -8,7 +8,7 @@ use olmcast::{
     device::Identity,
     primitives::{DeviceId, Invite, Signature},
     protocol::service::{Authentication, ClientFrame, RefusalCode, ServerFrame, Subject},
-    server::{Limits, Server, ServerConfig},
+    server::{Limits, Server, ServerConfig, StoreConfig},
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
@@ -25,7 +25,28 @@ pub(crate) async fn serve(limits: Limits) -> Server {
 pub(crate) async fn serve_at(listen: std::net::SocketAddr, limits: Limits) -> Server {
     let mut config = ServerConfig::new(listen);
     config.limits = limits;
+    config.store = store();
     Server::bind(config).await.unwrap()
+}
+
+/// Where services remember here: in memory, or as OLMCAST_TEST_STORE says, which is `redb` or the
+/// address of a NATS server. Each has a place of its own.
+pub(crate) fn store() -> StoreConfig {
+    let place = Identity::generate().device().to_string();
+    match std::env::var("OLMCAST_TEST_STORE").as_deref() {
+        Err(_) | Ok("memory") => StoreConfig::Memory,
+        Ok("redb") => {
+            StoreConfig::Redb(Path::new(env!("CARGO_TARGET_TMPDIR")).join("stores").join(place))
+        }
+        #[cfg(feature = "nats")]
+        Ok(url) => {
+            let mut config = olmcast::server::NatsConfig::new([url]);
+            config.prefix = place;
+            StoreConfig::Nats(config)
+        }
+        #[cfg(not(feature = "nats"))]
+        Ok(other) => panic!("OLMCAST_TEST_STORE={other} needs the feature nats"),
+    }
 }
 
 pub(crate) fn invite(server: &Server) -> Invite {

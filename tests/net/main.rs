@@ -12,6 +12,8 @@ mod fixture;
 mod frames;
 mod mail;
 mod metrics;
+#[cfg(feature = "nats")]
+mod nodes;
 mod presence;
 mod restart;
 mod rooms;

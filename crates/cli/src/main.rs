@@ -13,6 +13,7 @@ mod receive;
 mod relay;
 mod room;
 mod serve;
+mod store;
 mod subscribe;
 mod trust;
 

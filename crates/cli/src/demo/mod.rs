@@ -11,13 +11,15 @@ use std::{
 };
 
 use anyhow::Context;
+#[cfg(feature = "nats")]
+use olmcast::server::NatsConfig;
 use olmcast::{
     client::{Client, ClientEvent, Publication},
     device::Identity,
     endpoint::{Event, Publish, RotationCause},
     primitives::{Codec, Invite, Position, Timestamp},
     rtc::connect_publisher,
-    server::{Server, ServerConfig},
+    server::{Server, ServerConfig, StoreConfig},
 };
 use olmcast_relay::{Relay, RelayConfig};
 use tokio::{
@@ -29,6 +31,7 @@ use tokio::{
 use crate::{
     media::{AudioFile, Played, Progress, VideoFile},
     publish::{Media, UNSTATED_RATE},
+    store::Choice,
 };
 use evidence::Evidence;
 use report::Report;
@@ -57,6 +60,10 @@ pub(crate) struct Arguments {
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
+    /// What the key service keeps keys and mail in: memory, redb (in a folder that is removed in
+    /// the end), or NATS
+    #[arg(long, value_name = "memory|redb|nats://…", default_value = "memory")]
+    store: Choice,
 }
 
 /// What the publisher did.
@@ -89,7 +96,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         video: Some(VideoFile::parse(VIDEO, UNSTATED_RATE)?),
         audio: Some(AudioFile::parse(AUDIO)?),
     });
-    let report = perform(&media).await?;
+    let report = perform(&media, &arguments.store).await?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -100,9 +107,25 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn perform(media: &Arc<Media>) -> anyhow::Result<Report> {
+async fn perform(media: &Arc<Media>, store: &Choice) -> anyhow::Result<Report> {
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::bind(ServerConfig::new(any)).await?;
+    // Removed when all is over.
+    let folder = tempfile::tempdir()?;
+    let mut config = ServerConfig::new(any);
+    config.store = match store {
+        Choice::Memory => StoreConfig::Memory,
+        Choice::Redb => StoreConfig::Redb(folder.path().to_owned()),
+        #[cfg(feature = "nats")]
+        Choice::Nats(urls) => {
+            let mut nats = NatsConfig::new(urls);
+            // Not among the nodes of somebody's service.
+            nats.prefix = "olmcast-demo".to_owned();
+            StoreConfig::Nats(nats)
+        }
+        #[cfg(not(feature = "nats"))]
+        Choice::Nats(_) => anyhow::bail!("this olmcast was built without NATS; take redb"),
+    };
+    let server = Server::bind(config).await?;
     let relay =
         Relay::bind(RelayConfig { listen: any, record: true, ..Default::default() }).await?;
     let invite = Invite::generate(server.local_addr().to_string())?;

@@ -7,12 +7,14 @@ mod sources;
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
+#[cfg(feature = "nats")]
+use olmcast::server::NatsConfig;
 use olmcast::{
     primitives::{ServiceAddress, Transport},
     server::{Server, ServerConfig, StoreConfig, Tls},
 };
 
-use crate::console::interruption;
+use crate::{console::interruption, store::Choice};
 use settings::{Settings, Store};
 
 /// Every setting with its default, explained.
@@ -43,9 +45,10 @@ pub(crate) struct Arguments {
     /// A name by which devices dial this service, as it stands in invite links; repeat for more
     #[arg(long = "name", value_name = "NAME:PORT")]
     names: Vec<String>,
-    /// Where public keys and mail are kept [default: redb]
-    #[arg(long, value_enum)]
-    store: Option<Store>,
+    /// Where public keys and mail are kept: redb in the data folder, memory nowhere, or NATS for a
+    /// service of several processes: nats://HOST:PORT, more of them with commas [default: redb]
+    #[arg(long, value_name = "redb|memory|nats://…")]
+    store: Option<Choice>,
     /// The folder for what is kept [default: $XDG_DATA_HOME/olmcast or ~/.local/share/olmcast]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -84,7 +87,8 @@ impl Arguments {
         sources::settings(self.config.as_deref(), environment, |all| {
             all.set_override_option("listen", self.listen.map(|at| at.to_string()))?
                 .set_override_option("names", (!self.names.is_empty()).then(|| self.names.clone()))?
-                .set_override_option("store", name(self.store))?
+                .set_override_option("store", self.store.as_ref().map(Choice::name))?
+                .set_override_option("nats.urls", self.nats_urls())?
                 .set_override_option("data", path(&self.data))?
                 .set_override_option("tls.certificates", path(&self.tls_certificates))?
                 .set_override_option("tls.key", path(&self.tls_key))?
@@ -92,6 +96,15 @@ impl Arguments {
                 .set_override_option("metrics", self.metrics.map(|at| at.to_string()))?
                 .set_override_option("log.format", name(self.log_format))
         })
+    }
+}
+
+impl Arguments {
+    fn nats_urls(&self) -> Option<Vec<String>> {
+        match &self.store {
+            Some(Choice::Nats(urls)) if !urls.is_empty() => Some(urls.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -174,7 +187,7 @@ fn store(settings: &Settings) -> anyhow::Result<StoreConfig> {
         #[cfg(feature = "nats")]
         Store::Nats => {
             let from = settings.nats.clone();
-            let mut nats = olmcast::server::NatsConfig::new(from.urls);
+            let mut nats = NatsConfig::new(from.urls);
             nats.replicas = from.replicas;
             nats.credentials = from.credentials;
             nats.authorities = from.authorities;

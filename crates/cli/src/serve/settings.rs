@@ -29,7 +29,7 @@ pub(super) const KEYS: [&str; 10] =
     ["listen", "names", "store", "data", "metrics", "drain_delay", "tls", "log", "nats", "limits"];
 
 /// Where the service remembers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Store {
     /// Nowhere: everything is gone with the process
