@@ -97,7 +97,7 @@ mod stream;
 
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(any(feature = "client", feature = "rtc", feature = "server"))]
+#[cfg(any(feature = "client", feature = "rtc"))]
 mod clock;
 #[cfg(feature = "rtc")]
 pub mod rtc;

@@ -21,7 +21,6 @@ use super::{
     store::{Durable, NewMail, Store, StoreError, StoredMail},
 };
 use crate::{
-    clock,
     primitives::{DeviceId, RoomId, StreamId},
     protocol::service::{Payload, RefusalCode, ServerFrame},
 };
@@ -188,7 +187,7 @@ impl Hub {
     ) -> Result<Durable, RefusalCode> {
         let stranger = from != to && !self.lock().rooms.acquainted(&from, &to);
         let mail = NewMail { from, to, stranger, bytes };
-        self.store.submit(mail, clock::now()).await.map_err(|error| refusal(&error))
+        self.store.submit(mail, super::now()).await.map_err(|error| refusal(&error))
     }
 
     pub(super) async fn mail_after(

@@ -3,16 +3,18 @@
 //! `GET /v1/connect` is the WebSocket that devices speak
 //! [`protocol::service`](crate::protocol::service) over; `GET /healthz` answers when the process is
 //! up, `GET /readyz` when devices should come to it. `GET /metrics` is answered on a listener of
-//! its own, if there is one, since it is nobody else's business. Everything is kept in memory: a service that restarts is told again by its devices
-//! what it has to know.
+//! its own, if there is one, since it is nobody else's business. Public keys and mail are kept as
+//! [`StoreConfig`] says. Who is in which room is known only as long as connections live: a service
+//! that restarts is told again by its devices.
 //!
 //! ```text
 //! http        accepts connections, upgrades them          names    what the service is called
 //! tls         its certificate                             metrics  what it counts
 //! addresses   what one address may take up
 //! connection  one device: authenticate, then converse     rate     how fast one may talk
-//! hub         where connections meet: rooms, mail         store    what is remembered
-//! directory   public keys of devices, over HTTP
+//! hub         where connections meet                      rooms    who is where, with what streams
+//! directory   public keys of devices, over HTTP           store    what is remembered
+//! bus, nodes  the other nodes of the service, if several share a store
 //! ```
 //!
 //! ```no_run
@@ -45,7 +47,12 @@ mod snapshot;
 mod store;
 mod tls;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     net::TcpListener,
@@ -64,7 +71,7 @@ use self::{
     doorbells::Doorbells, http::Service, hub::Hub, metrics::Metrics, names::Names, opened::Opened,
     tls::Current,
 };
-use crate::clock;
+use crate::primitives::Timestamp;
 
 /// How long connections may take to end when the service shuts down.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -183,6 +190,12 @@ pub struct Server {
     opened: Opened,
 }
 
+/// The time by the wall clock, and not by the process's own: what is remembered outlives the process,
+/// and what was signed names the time of another machine.
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
 /// Has everything forgotten that is out of date.
 async fn expire(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(EXPIRE_EVERY);
@@ -191,7 +204,7 @@ async fn expire(hub: Arc<Hub>) {
         ticks.tick().await;
         hub.expire();
         if tick.is_multiple_of(STORE_EVERY)
-            && let Err(error) = hub.store.expire(clock::now()).await
+            && let Err(error) = hub.store.expire(now()).await
         {
             warn!(%error, "what is out of date is not forgotten");
         }

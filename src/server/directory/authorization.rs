@@ -10,12 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::{Directory, rates::PerDevice, refusal::Refusal};
 use crate::{
-    clock,
     primitives::{DeviceId, Timestamp},
     protocol::directory::{
         Authorization, AuthorizationError, DirectoryErrorCode as Code, DirectoryRequest,
     },
-    server::{http::Visitor, store::Once},
+    server::{self, http::Visitor, store::Once},
 };
 
 /// How far the device's clock may be from the service's, either way.
@@ -38,7 +37,7 @@ impl Signed {
         request: Request,
         rate: &PerDevice,
     ) -> Result<Self, Refusal> {
-        let now = clock::now();
+        let now = server::now();
         let authorization = read_header(&request)?;
         let local = request.extensions().get::<Visitor>().map(|visitor| visitor.local);
         check_name(directory, &authorization, local)?;

@@ -10,10 +10,12 @@ mod tables;
 mod writer;
 
 use std::{
-    fs, io,
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -27,7 +29,7 @@ use tracing::{debug, info};
 
 use self::{
     tables::{INSTANCE, LAYOUT, LAYOUT_KEY, MAIL, NUMBERS, SEQUENCE_KEY},
-    writer::{Answer, Operation, Writer},
+    writer::{Answer, Ending, Operation, State, Writer},
 };
 use super::{
     Claimed, DeviceRecord, Durable, NewMail, Once, Store, StoreError, StoredMail,
@@ -39,8 +41,12 @@ use crate::{
     server::{Limits, doorbells::Doorbells},
 };
 
-/// The file in the data folder.
+/// The file in the data folder, and what it is called until it is complete.
 const FILE: &str = "olmcast.redb";
+const NEW: &str = "olmcast.redb.new";
+
+/// Locked by the process that uses the folder.
+const LOCK: &str = "lock";
 
 /// What redb may keep of the file in memory. Its own default is a gigabyte.
 const CACHE: usize = 64 << 20;
@@ -78,7 +84,9 @@ pub(in crate::server) struct Redb {
     /// Always there; see `drop`.
     operations: Option<mpsc::Sender<Operation>>,
     writer: Option<JoinHandle<()>>,
-    failure: watch::Receiver<Option<String>>,
+    state: watch::Receiver<State>,
+    /// None in tests without a file.
+    lock: Option<File>,
 }
 
 impl Redb {
@@ -90,10 +98,15 @@ impl Redb {
         commits: Histogram,
     ) -> Result<Self, OpenError> {
         make(folder).map_err(OpenError::Folder)?;
+        let lock = lock(folder)?;
+        let started = Instant::now();
         let path = folder.join(FILE);
-        let started = std::time::Instant::now();
-        let database = builder().create(&path).map_err(redb::Error::from)?;
-        let store = Self::new(database, limits, bells, commits)?;
+        if !path.exists() {
+            begin(folder)?;
+        }
+        let database = builder().open(&path).map_err(redb::Error::from)?;
+        let mut store = Self::new(database, limits, bells, commits)?;
+        store.lock = Some(lock);
         let (file, elapsed) = (path.display(), started.elapsed());
         info!(%file, ?elapsed, "the store is open");
         Ok(store)
@@ -109,19 +122,19 @@ impl Redb {
         let mailboxes = Arc::new(Mutex::new(load(&database)?));
         let database = Arc::new(database);
         let (operations, queue) = mpsc::channel(QUEUE);
-        let (failed, failure) = watch::channel(None);
+        let (states, state) = watch::channel(State::Open);
         let writer = Writer {
             database: database.clone(),
             limits: limits.clone(),
             mailboxes: mailboxes.clone(),
             bells,
             commits,
-            failure: failed,
+            state: Ending(states),
         };
         let thread = thread::Builder::new().name("olmcast-store".to_owned());
         let writer = thread.spawn(move || writer.run(queue)).map_err(OpenError::Folder)?;
         let (operations, writer) = (Some(operations), Some(writer));
-        Ok(Self { instance, limits, database, mailboxes, operations, writer, failure })
+        Ok(Self { instance, limits, database, mailboxes, operations, writer, state, lock: None })
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, Mailboxes> {
@@ -130,8 +143,8 @@ impl Redb {
 
     /// A place in the writer's queue.
     async fn place(&self) -> Result<mpsc::Permit<'_, Operation>, StoreError> {
-        let operations = self.operations.as_ref().ok_or_else(|| ended(&self.failure))?;
-        operations.reserve().await.map_err(|_| ended(&self.failure))
+        let operations = self.operations.as_ref().ok_or_else(|| ended(&self.state))?;
+        operations.reserve().await.map_err(|_| ended(&self.state))
     }
 
     /// Has something written and waits until it is durable.
@@ -143,7 +156,7 @@ impl Redb {
         self.place().await?.send(operation(answer));
         match answered.await {
             Ok(result) => result,
-            Err(_) => Err(after_the_end(self.failure.clone()).await),
+            Err(_) => Err(after_the_end(self.state.clone()).await),
         }
     }
 }
@@ -162,6 +175,46 @@ fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE);
     builder
+}
+
+/// Keeps other processes out of the folder.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let lock = private(&folder.join(LOCK)).map_err(OpenError::Folder)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked),
+        Err(TryLockError::Error(error)) => Err(OpenError::Folder(error)),
+    }
+}
+
+/// Opens a file, which is made if it is not there, for its owner only.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes the file under another name first: one that was begun and not finished cannot be opened,
+/// and a service that is killed in its first moment must start the next time.
+fn begin(folder: &Path) -> Result<(), OpenError> {
+    let new = folder.join(NEW);
+    let begun = || {
+        if new.exists() {
+            fs::remove_file(&new)?;
+        }
+        private(&new)
+    };
+    drop(begun().map_err(OpenError::Folder)?);
+    let database = builder().create(&new).map_err(redb::Error::from)?;
+    prepare(&database)?.map_err(OpenError::Layout)?;
+    drop(database);
+    let finished = || {
+        fs::rename(&new, folder.join(FILE))?;
+        File::open(folder)?.sync_all()
+    };
+    finished().map_err(OpenError::Folder)
 }
 
 /// Makes the folder, for its owner only: who talks to whom is in it.
@@ -221,18 +274,18 @@ fn load(database: &Database) -> Result<Mailboxes, redb::Error> {
 }
 
 /// Why the writer takes nothing any more.
-fn ended(failure: &watch::Receiver<Option<String>>) -> StoreError {
-    match failure.borrow().clone() {
-        Some(failure) => StoreError::Failed(failure),
-        None => StoreError::Unavailable("it was closed".to_owned()),
+fn ended(state: &watch::Receiver<State>) -> StoreError {
+    match &*state.borrow() {
+        State::Failed(why) => StoreError::Failed(why.clone()),
+        State::Open | State::Closed => StoreError::Unavailable("it was closed".to_owned()),
     }
 }
 
 /// The same for who finds that an answer will not come: the writer says why when it has ended.
-async fn after_the_end(mut failure: watch::Receiver<Option<String>>) -> StoreError {
-    // An error means that it has ended without a failure.
-    let _ = failure.wait_for(Option::is_some).await;
-    ended(&failure)
+async fn after_the_end(mut state: watch::Receiver<State>) -> StoreError {
+    // It says so before it ends.
+    let _ = state.wait_for(|state| *state != State::Open).await;
+    ended(&state)
 }
 
 #[async_trait]
@@ -273,11 +326,11 @@ impl Store for Redb {
             let waiting = mailboxes.send(mail, &self.limits, now).map_err(StoreError::Refused)?;
             place.send(Operation::Mail(waiting, answer));
         }
-        let failure = self.failure.clone();
+        let state = self.state.clone();
         Ok(Box::pin(async move {
             match answered.await {
                 Ok(result) => result,
-                Err(_) => Err(after_the_end(failure).await),
+                Err(_) => Err(after_the_end(state).await),
             }
         }))
     }
@@ -312,17 +365,17 @@ impl Store for Redb {
     async fn ready(&self) -> Result<(), StoreError> {
         match &self.operations {
             Some(operations) if !operations.is_closed() => Ok(()),
-            _ => Err(ended(&self.failure)),
+            _ => Err(ended(&self.state)),
         }
     }
 
     async fn failed(&self) -> StoreError {
-        let mut failure = self.failure.clone();
-        if failure.wait_for(Option::is_some).await.is_err() {
+        let mut state = self.state.clone();
+        if state.wait_for(|state| matches!(state, State::Failed(_))).await.is_err() {
             // Closed in good order.
             std::future::pending::<()>().await;
         }
-        ended(&self.failure)
+        ended(&self.state)
     }
 
     async fn close(&self) {

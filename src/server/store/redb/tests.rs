@@ -62,11 +62,12 @@ fn now() -> Timestamp {
 
 #[cfg(unix)]
 #[test]
-fn the_folder_is_for_its_owner_only() {
+fn folder_and_file_are_for_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
     drop(folder.open().unwrap());
-    assert_eq!(fs::metadata(&folder.0).unwrap().permissions().mode() & 0o777, 0o700);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder.0), mode(&folder.0.join(FILE))), (0o700, 0o600));
 }
 
 #[test]
@@ -75,6 +76,12 @@ fn a_second_process_is_told_that_the_file_is_in_use() {
     let _first = folder.open().unwrap();
     let second = folder.open().err().unwrap();
     assert!(second.to_string().contains("another process uses it"), "{second}");
+
+    // Already when the first one is about to make the file.
+    let folder = Folder::new();
+    make(&folder.0).unwrap();
+    let _first = lock(&folder.0).unwrap();
+    assert!(matches!(folder.open(), Err(OpenError::Locked)));
 }
 
 #[test]
@@ -94,6 +101,32 @@ fn a_file_of_another_layout_is_refused_and_left_as_it_is() {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+#[test]
+fn a_service_that_was_killed_while_it_made_the_file_starts_the_next_time() {
+    let folder = Folder::new();
+    make(&folder.0).unwrap();
+    // What redb has written by then is a file of its size without its head.
+    fs::write(folder.0.join(NEW), vec![0; 1 << 20]).unwrap();
+    drop(folder.open().unwrap());
+    assert!(!folder.0.join(NEW).exists());
+    drop(folder.open().unwrap());
+}
+
+#[tokio::test]
+async fn a_writer_that_ends_by_mistake_counts_as_a_failure_and_one_that_is_closed_does_not() {
+    let (states, state) = watch::channel(State::Open);
+    let ending = Ending(states);
+    drop(ending);
+    assert!(matches!(&*state.borrow(), State::Failed(_)));
+
+    let (store, ..) = on_a_disk();
+    store.close().await;
+    assert_eq!(*store.state.borrow(), State::Closed);
+    let failed = tokio::time::timeout(std::time::Duration::from_millis(50), store.failed());
+    assert!(failed.await.is_err());
+    assert!(matches!(hand_in(&store, b"late").await, Err(StoreError::Unavailable(_))));
 }
 
 #[test]

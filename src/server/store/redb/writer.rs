@@ -72,6 +72,30 @@ pub(super) fn restored(sequence: u64, bytes: &[u8]) -> Result<Waiting, redb::Err
     Ok(Waiting { to, mail: StoredMail { sequence, from, bytes }, stranger, expires })
 }
 
+/// Whether the writer is at work.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    Closed,
+    /// It can write no more, for this reason.
+    Failed(String),
+}
+
+/// Says how it ended, also if it did so in the middle of something.
+pub(super) struct Ending(pub(super) watch::Sender<State>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|state| {
+            let is_unexpected = *state == State::Open;
+            if is_unexpected {
+                *state = State::Failed("its writer has ended by a mistake of its own".to_owned());
+            }
+            is_unexpected
+        });
+    }
+}
+
 /// The only one who writes to the file: takes whatever waits and commits it together, so that a
 /// commit, which waits for the disk, is shared by all who came during the last one.
 pub(super) struct Writer {
@@ -81,8 +105,7 @@ pub(super) struct Writer {
     pub(super) bells: Doorbells,
     /// Seconds until a batch is durable.
     pub(super) commits: Histogram,
-    /// Why there can be no more.
-    pub(super) failure: watch::Sender<Option<String>>,
+    pub(super) state: Ending,
 }
 
 /// What is done when the batch is durable. If it is not, this is dropped, and whoever waits for an
@@ -115,7 +138,7 @@ impl Writer {
                 Ok(after) => after,
                 Err(error) => {
                     error!(%error, "the store has failed; nothing can be kept any more");
-                    self.failure.send_replace(Some(error.to_string()));
+                    self.state.0.send_replace(State::Failed(error.to_string()));
                     return;
                 }
             };
@@ -127,10 +150,12 @@ impl Writer {
             after.recipients.iter().for_each(|device| self.bells.ring(device));
             after.answers.into_iter().for_each(|answer| answer());
             if let Some(closed) = after.closed {
+                self.state.0.send_replace(State::Closed);
                 let _ = closed.send(());
                 return;
             }
         }
+        self.state.0.send_replace(State::Closed);
     }
 
     fn commit(&self, batch: impl Iterator<Item = Operation>) -> Result<After, redb::Error> {
