@@ -3,7 +3,7 @@ use std::{net::SocketAddr, time::Duration};
 use olmcast::{
     client::connection::{ConnectionEvent, DownReason},
     primitives::{Invite, StreamId},
-    protocol::service::{Payload, RefusalCode, RoomState, ServerFrame, Subject},
+    protocol::service::{ClientFrame, Payload, RefusalCode, RoomState, ServerFrame, Subject},
     server::{Limits, Server, ServerConfig},
 };
 use tokio::{
@@ -160,4 +160,28 @@ impl Relay {
     fn cut(&self) {
         self.0.send_modify(|n| *n += 1);
     }
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_be_entered_at_the_moment_is_asked_for_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let invite = Invite::generate(listener.local_addr().unwrap().to_string()).unwrap();
+    let (room, device, stream) = (invite.room(), Device::new(), StreamId::from_bytes([4; 16]));
+    let mut connection = device.open(&invite);
+    connection.handle().set_state(room, stream, b"offer").unwrap();
+    let mut service = FakeService::accept(&listener, [1; 16]).await;
+    for code in [RefusalCode::Unavailable, RefusalCode::RateLimited] {
+        assert!(matches!(service.hear().await, ClientFrame::Enter { .. }));
+        assert!(matches!(service.hear().await, ClientFrame::SetState { .. }));
+        service.say(&ServerFrame::Refused { subject: Subject::Room(room), code }).await;
+        let (subject, code) = (Subject::Stream { room, stream }, RefusalCode::NotInRoom);
+        service.say(&ServerFrame::Refused { subject, code }).await;
+    }
+    assert!(matches!(service.hear().await, ClientFrame::Enter { .. }));
+    assert!(matches!(service.hear().await, ClientFrame::SetState { .. }));
+    service.say(&ServerFrame::Entered { room, roster: vec![], state: vec![] }).await;
+    // What passed is no news.
+    assert_eq!(wait_for(&mut connection, |_| true).await, ConnectionEvent::Up);
+    let entered = wait_for(&mut connection, |_| true).await;
+    assert!(matches!(entered, ConnectionEvent::Entered { .. }), "{entered:?}");
 }

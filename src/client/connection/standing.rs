@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use indexmap::IndexMap;
 
@@ -22,6 +25,9 @@ const KEPT: Duration = Duration::from_secs(60);
 /// How long to wait before a message is tried again that came too fast.
 const SLOWER: Duration = Duration::from_millis(300);
 
+/// How long to wait before rooms and states are said again that could not be taken.
+const RESTATE: Duration = Duration::from_secs(1);
+
 struct Waiting {
     to: DeviceId,
     bytes: Payload,
@@ -34,11 +40,15 @@ struct Waiting {
 #[derive(Default)]
 pub(super) struct Standing {
     rooms: IndexMap<RoomId, DoorKey>,
+    /// Those that the service has let us into over this connection.
+    entered: HashSet<RoomId>,
     states: IndexMap<(RoomId, StreamId), Payload>,
     ends: Vec<(RoomId, StreamId, Payload, Instant)>,
     waiting: IndexMap<u64, Waiting>,
     waiting_bytes: usize,
     last_request: u64,
+    /// When rooms and states are said again, if the service could not take one of them.
+    restate: Option<Instant>,
 }
 
 /// Who speaks, and over which connection.
@@ -68,13 +78,9 @@ impl Standing {
     /// All that a connection has to be told when it is new, in order.
     pub(super) fn say_all(&mut self, speaker: &Speaker, now: Instant) -> Vec<ClientFrame> {
         self.forget(now);
-        let enter = self.rooms.iter().map(|(&room, door)| speaker.enter(room, door));
-        let mut frames: Vec<_> = enter.collect();
-        frames.extend(self.states.iter().map(|(&(room, stream), bytes)| ClientFrame::SetState {
-            room,
-            stream,
-            bytes: bytes.clone(),
-        }));
+        self.restate = None;
+        self.entered.clear();
+        let mut frames = self.rooms_and_states(speaker);
         frames.extend(
             self.ends.drain(..).map(|(room, stream, bytes, _)| ClientFrame::ClearState {
                 room,
@@ -87,6 +93,17 @@ impl Standing {
             ClientFrame::Send { request, to: waiting.to, bytes: waiting.bytes.clone() }
         }));
         frames
+    }
+
+    fn rooms_and_states(&self, speaker: &Speaker) -> Vec<ClientFrame> {
+        let outside = self.rooms.iter().filter(|(room, _)| !self.entered.contains(*room));
+        let enter = outside.map(|(&room, door)| speaker.enter(room, door));
+        let set = self.states.iter().map(|(&(room, stream), bytes)| ClientFrame::SetState {
+            room,
+            stream,
+            bytes: bytes.clone(),
+        });
+        enter.chain(set).collect()
     }
 
     /// Takes a command over. The frame is to be sent at once if there is a connection; what
@@ -105,6 +122,7 @@ impl Standing {
             }
             Command::Leave { room } => {
                 self.rooms.shift_remove(&room);
+                self.entered.remove(&room);
                 self.states.retain(|(other, _), _| *other != room);
                 self.ends.retain(|(other, ..)| *other != room);
                 ClientFrame::Leave { room }
@@ -149,20 +167,40 @@ impl Standing {
         }
     }
 
+    pub(super) fn entered(&mut self, room: RoomId) {
+        self.entered.insert(room);
+    }
+
+    pub(super) fn is_in(&self, room: &RoomId) -> bool {
+        self.entered.contains(room)
+    }
+
+    /// The service could not let us into a room, or take a state: in a moment it is asked again.
+    pub(super) fn say_again(&mut self, now: Instant) {
+        self.restate.get_or_insert(now + RESTATE);
+    }
+
+    /// Whether rooms and states will be said again.
+    pub(super) fn is_to_be_said_again(&self) -> bool {
+        self.restate.is_some()
+    }
+
     /// When something is to be tried again.
     pub(super) fn next_again(&self) -> Option<Instant> {
-        self.waiting.values().filter_map(|waiting| waiting.again).min()
+        self.waiting.values().filter_map(|waiting| waiting.again).chain(self.restate).min()
     }
 
     /// What is to be tried again now.
-    pub(super) fn again(&mut self, now: Instant) -> Vec<ClientFrame> {
+    pub(super) fn again(&mut self, speaker: &Speaker, now: Instant) -> Vec<ClientFrame> {
         self.forget(now);
+        let restate = self.restate.take_if(|at| *at <= now).is_some();
+        let mut frames = if restate { self.rooms_and_states(speaker) } else { Vec::new() };
         let due = self.waiting.iter_mut().filter(|(_, w)| w.again.is_some_and(|at| at <= now));
-        due.map(|(&request, waiting)| {
+        frames.extend(due.map(|(&request, waiting)| {
             waiting.again = None;
             ClientFrame::Send { request, to: waiting.to, bytes: waiting.bytes.clone() }
-        })
-        .collect()
+        }));
+        frames
     }
 
     /// Drops what has waited too long.

@@ -67,9 +67,9 @@ fn what_came_too_fast_is_tried_again_later_and_what_waited_too_long_is_dropped()
     standing.slow_down(1, now);
     let at = standing.next_again().unwrap();
     assert!(at > now);
-    assert_eq!(standing.again(now), []);
-    assert_eq!(standing.again(at), [sent]);
-    assert_eq!(standing.again(at), [], "it is under way");
+    assert_eq!(standing.again(&speaker(), now), []);
+    assert_eq!(standing.again(&speaker(), at), [sent]);
+    assert_eq!(standing.again(&speaker(), at), [], "it is under way");
     assert_eq!(standing.say_all(&speaker(), now + KEPT), []);
     assert_eq!((standing.waiting_bytes, standing.done(1)), (0, None));
 }
@@ -88,4 +88,29 @@ fn what_waits_is_bounded_in_count_and_in_bytes() {
         standing.done(1);
         assert!(standing.has_room());
     }
+}
+
+#[test]
+fn rooms_and_states_that_could_not_be_taken_are_said_again_once() {
+    let invite = Invite::generate("h:1").unwrap();
+    let (room, now) = (invite.room(), Instant::now());
+    let mut standing = Standing::new(vec![(room, invite.door_key().unwrap())]);
+    let bytes = Payload::from(b"offer");
+    standing.take(Command::SetState { room, stream: STREAM, bytes }, None, now);
+    let told = standing.say_all(&speaker(), now);
+    assert_eq!((told.len(), standing.next_again()), (2, None));
+    standing.say_again(now);
+    standing.say_again(now + RESTATE);
+    assert_eq!(standing.again(&speaker(), now), []);
+    assert_eq!(standing.next_again(), Some(now + RESTATE));
+    assert_eq!(standing.again(&speaker(), now + RESTATE), told);
+    assert_eq!(standing.next_again(), None);
+    // A room that is entered by then is not entered once more.
+    standing.entered(room);
+    standing.say_again(now);
+    assert_eq!(standing.again(&speaker(), now + RESTATE), told[1..]);
+    // A new connection is told anyway.
+    standing.say_again(now);
+    assert_eq!(standing.say_all(&speaker(), now), told);
+    assert_eq!(standing.next_again(), None);
 }

@@ -77,6 +77,7 @@ impl Task {
             }
             ServerFrame::Refused { subject, code } => return self.refused(subject, code),
             ServerFrame::Entered { room, roster, state } => {
+                self.standing().entered(room);
                 ConnectionEvent::Entered { room, roster, state }
             }
             ServerFrame::Mail { from, bytes, .. } => ConnectionEvent::Mail { from, bytes },
@@ -96,12 +97,25 @@ impl Task {
 
     fn refused(&self, subject: Subject, code: RefusalCode) -> Option<ConnectionEvent> {
         debug!(device = self.signer.device().short(), ?code, "the service refused something");
+        // What may be otherwise in a moment is no news to the consumer; it is tried again.
+        let passes = matches!(code, RefusalCode::RateLimited | RefusalCode::Unavailable);
         match subject {
-            Subject::Request(request)
-                if matches!(code, RefusalCode::RateLimited | RefusalCode::Unavailable) =>
-            {
+            Subject::Request(request) if passes => {
                 self.standing().slow_down(request, Instant::now());
                 self.slowed.notify_one();
+                None
+            }
+            // In a room that was entered, it was a broadcast, which may be lost.
+            Subject::Room(room) if passes && self.standing().is_in(&room) => None,
+            Subject::Room(_) | Subject::Stream { .. } if passes => {
+                self.standing().say_again(Instant::now());
+                self.slowed.notify_one();
+                None
+            }
+            // Its room is about to be entered once more.
+            Subject::Stream { .. }
+                if code == RefusalCode::NotInRoom && self.standing().is_to_be_said_again() =>
+            {
                 None
             }
             Subject::Request(request) => {

@@ -74,7 +74,7 @@ impl Task {
                 }
                 () = self.slowed.notified() => {}
                 () = sleep_until(again.unwrap_or(never).into()) => {
-                    frames = self.standing().again(Instant::now());
+                    frames = self.standing().again(speaker, Instant::now());
                 }
             }
         }
