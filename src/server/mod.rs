@@ -55,7 +55,7 @@ use std::{
 };
 
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{mpsc, watch},
     task::JoinHandle,
     time::MissedTickBehavior,
@@ -72,6 +72,11 @@ use self::{
     tls::Current,
 };
 use crate::primitives::Timestamp;
+
+/// Connections that the system keeps until they are accepted; it may allow fewer. All devices come
+/// at once when a service has restarted. `TcpListener::bind` asks for 128, and who finds no place
+/// tries again after a second.
+const BACKLOG: u32 = 4096;
 
 /// How long connections may take to end when the service shuts down.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -303,7 +308,15 @@ impl Server {
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
     let failed = |source| ServerError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // As `TcpListener::bind` does: a service that is started again finds its port free.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener = bind().map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }
