@@ -56,7 +56,7 @@ pub(super) enum StoreError {
 pub(super) struct Once {
     /// A hash of the device that signed it and of its nonce.
     pub(super) id: [u8; 32],
-    /// When it is too old to be accepted anyway.
+    /// When it is too old to be accepted anyway; always the same for the same request.
     pub(super) until: Timestamp,
 }
 

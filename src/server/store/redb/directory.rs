@@ -1,7 +1,7 @@
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::tables::{DEVICES, ONE_TIME_KEYS, REFRESHED, REQUESTS, REQUESTS_BY_TIME};
+use super::tables::{DEVICES, ONE_TIME_KEYS, REFRESHED, REQUESTS};
 use crate::{
     primitives::{DeviceId, Timestamp},
     protocol::{DeviceKeys, FallbackKey, KeysUpload, OneTimeKey, service::RefusalCode},
@@ -36,8 +36,7 @@ pub(super) struct Directory<'t> {
     devices: Table<'t, [u8; 32], &'static [u8]>,
     refreshed: Table<'t, (u64, [u8; 32]), ()>,
     one_time_keys: Table<'t, ([u8; 32], u64), &'static [u8]>,
-    requests: Table<'t, [u8; 32], u64>,
-    requests_by_time: Table<'t, (u64, [u8; 32]), ()>,
+    requests: Table<'t, (u64, [u8; 32]), ()>,
 }
 
 impl<'t> Directory<'t> {
@@ -47,7 +46,6 @@ impl<'t> Directory<'t> {
             refreshed: transaction.open_table(REFRESHED)?,
             one_time_keys: transaction.open_table(ONE_TIME_KEYS)?,
             requests: transaction.open_table(REQUESTS)?,
-            requests_by_time: transaction.open_table(REQUESTS_BY_TIME)?,
         })
     }
 
@@ -120,7 +118,7 @@ impl<'t> Directory<'t> {
     }
 
     fn check(&self, once: Once) -> Outcome<()> {
-        if self.requests.get(once.id)?.is_some() {
+        if self.requests.get(at(once))?.is_some() {
             return Ok(Err(StoreError::Replayed));
         }
         let many = self.requests.len()? >= REMEMBERED;
@@ -128,18 +126,15 @@ impl<'t> Directory<'t> {
     }
 
     fn remember(&mut self, once: Once) -> Result<(), redb::Error> {
-        let until = once.until.unix_millis();
-        self.requests.insert(once.id, until)?;
-        self.requests_by_time.insert((until, once.id), ())?;
+        self.requests.insert(at(once), ())?;
         Ok(())
     }
 
     /// Forgets some of what is out of date; what is left is forgotten by the next call.
     pub(super) fn expire(&mut self, limits: &Limits, now: Timestamp) -> Result<(), redb::Error> {
         let over = (0, [0; 32])..(now.unix_millis(), [0; 32]);
-        for (_, id) in first(&self.requests_by_time, over)? {
-            let until = self.requests.remove(id)?.map(|until| until.value());
-            self.requests_by_time.remove((until.unwrap_or_default(), id))?;
+        for request in first(&self.requests, over)? {
+            self.requests.remove(request)?;
         }
         let stale = (0, [0; 32])..((now - limits.device_ttl).unix_millis(), [0; 32]);
         for (refreshed, id) in first(&self.refreshed, stale)? {
@@ -164,6 +159,10 @@ pub(super) fn device(
     };
     let one_time_keys = count(&transaction.open_table(ONE_TIME_KEYS)?, id)?;
     Ok(Some(DeviceRecord { keys: record.keys, fallback: record.fallback, one_time_keys }))
+}
+
+fn at(once: Once) -> (u64, [u8; 32]) {
+    (once.until.unix_millis(), once.id)
 }
 
 fn all_of(id: &[u8; 32]) -> std::ops::RangeInclusive<([u8; 32], u64)> {

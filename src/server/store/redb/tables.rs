@@ -27,8 +27,7 @@ pub(super) const REFRESHED: TableDefinition<'_, (u64, [u8; 32]), ()> =
 pub(super) const ONE_TIME_KEYS: TableDefinition<'_, ([u8; 32], u64), &[u8]> =
     TableDefinition::new("one-time keys");
 
-/// Requests that were carried out, and until when they could be accepted again.
-pub(super) const REQUESTS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("requests");
-/// The same by that time.
-pub(super) const REQUESTS_BY_TIME: TableDefinition<'_, (u64, [u8; 32]), ()> =
-    TableDefinition::new("requests by time");
+/// Requests that were carried out, by when they are too old to be accepted again. A request always
+/// has the same time, and in this order new ones stand side by side.
+pub(super) const REQUESTS: TableDefinition<'_, (u64, [u8; 32]), ()> =
+    TableDefinition::new("requests");
