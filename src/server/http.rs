@@ -45,7 +45,7 @@ pub(super) struct Service {
     pub(super) names: Arc<Names>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) metrics: Arc<Metrics>,
-    addresses: Arc<Addresses>,
+    pub(super) addresses: Arc<Addresses>,
     devices: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
 }
@@ -107,7 +107,7 @@ impl Drop for Place {
 pub(super) struct Visitor {
     /// The address at which it reached the service.
     pub(super) local: SocketAddr,
-    address: Address,
+    pub(super) address: Address,
     /// Its place among the sockets. A request's socket keeps it until it is closed, a device's
     /// until it has authenticated.
     place: Arc<Mutex<Option<Place>>>,

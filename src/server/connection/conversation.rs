@@ -9,10 +9,11 @@ use crate::{
     primitives::{DeviceId, DoorKey, RoomId},
     protocol::service::{ClientFrame, FrameError, RefusalCode, ServerFrame, Subject},
     server::{
+        addresses::{Address, Addresses},
         hub::{Hub, refusal},
         metrics::Metrics,
-        rate::{Rate, Verdict},
-        store::StoreError,
+        rate::{Rate, Verdict, is_for_room},
+        store::{NewMail, StoreError},
     },
 };
 
@@ -26,6 +27,8 @@ pub(super) struct Conversation<'a> {
     pub(super) device: DeviceId,
     pub(super) nonce: [u8; 32],
     pub(super) rate: Rate,
+    pub(super) addresses: &'a Addresses,
+    pub(super) address: Address,
 }
 
 impl Conversation<'_> {
@@ -60,7 +63,9 @@ impl Conversation<'_> {
             }
         };
         let is_mail = matches!(frame, ClientFrame::Send { .. });
-        if self.rate.count(&frame, bytes.len()) == Verdict::TooFast {
+        if self.rate.count(&frame, bytes.len()) == Verdict::TooFast
+            || (is_for_room(&frame) && !self.addresses.room(self.address))
+        {
             if !matches!(frame, ClientFrame::Ack { .. } | ClientFrame::Leave { .. }) {
                 self.refuse(wire, subject, is_mail, RefusalCode::RateLimited).await?;
                 return Ok(None);
@@ -90,7 +95,12 @@ impl Conversation<'_> {
             }
             ClientFrame::Send { request, to, bytes } => {
                 let size = bytes.len();
-                let durable = self.hub.send(device, to, bytes).await?;
+                let stranger = self.hub.is_stranger(&device, &to);
+                if !self.addresses.mail(self.address, stranger, size) {
+                    return Err(RefusalCode::RateLimited);
+                }
+                let mail = NewMail { from: device, to, stranger, bytes };
+                let durable = self.hub.send(mail).await?;
                 trace!(from = device.short(), to = to.short(), size, "mail");
                 let answer = async move { (request, durable.await) };
                 return Ok(Some(Box::pin(answer)));

@@ -42,8 +42,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Everything that can be asked for on the public listener.
 pub(super) fn router(service: Service) -> Router {
     let (store, names) = (service.hub.store.clone(), service.names.clone());
-    let metrics = service.metrics.clone();
-    let directory = directory::router(store, names, metrics, &service.hub.limits);
+    let (metrics, addresses) = (service.metrics.clone(), service.addresses.clone());
+    let directory = directory::router(store, names, metrics, addresses, &service.hub.limits);
     let routes = Router::new().route(PATH, get(connect)).merge(health());
     bounded(routes.with_state(service.clone()).merge(directory), &service)
 }
