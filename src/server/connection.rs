@@ -21,8 +21,10 @@ use crate::{
 };
 
 mod conversation;
+mod share;
 
 use conversation::Conversation;
+use share::Share;
 
 /// How long the other side may take to make room for one frame.
 const WRITE: Duration = Duration::from_secs(10);
@@ -142,7 +144,7 @@ async fn run(
     nonce: [u8; 32],
 ) -> End {
     let hub: &Hub = &service.hub;
-    let conversation = Conversation {
+    let mut conversation = Conversation {
         hub,
         metrics: &service.metrics,
         device,
@@ -150,6 +152,7 @@ async fn run(
         rate: Rate::new(&hub.limits),
         addresses: &service.addresses,
         address: visitor.address,
+        share: Share::default(),
     };
     let mut pings = interval(hub.limits.ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);

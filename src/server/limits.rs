@@ -39,6 +39,12 @@ pub struct Limits {
     pub new_devices_per_address: u32,
     /// Such devices that may come at once from one address.
     pub new_devices_burst: u32,
+    /// Rooms that the devices of one address may be in at a time, each device counted; 0 for no such
+    /// limit.
+    pub rooms_per_address: usize,
+    /// Bytes of room state that the devices of one address may have, as in `state_bytes`; 0 for no
+    /// such limit.
+    pub state_bytes_per_address: usize,
     /// Frames in a second that the devices of one address may have copied to whole rooms; 0 for no
     /// such limit. A new connection brings no fresh allowance of these.
     pub room_rate_per_address: u32,
@@ -158,6 +164,8 @@ impl Default for Limits {
             request_burst: 200,
             new_devices_per_address: 2,
             new_devices_burst: 200,
+            rooms_per_address: 8192,
+            state_bytes_per_address: 16 << 20,
             room_rate_per_address: 500,
             room_burst_per_address: 4000,
             mail_rate_per_address: 1 << 20,

@@ -49,7 +49,7 @@ struct Room {
 const LEAVERS: usize = 4;
 
 /// What a stream costs besides its payload.
-const KEEPING: usize = 160;
+pub(super) const KEEPING: usize = 160;
 
 struct Stored {
     bytes: Payload,

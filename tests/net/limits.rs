@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use olmcast::{
-    primitives::{Invite, StreamId},
+    primitives::{Invite, RoomId, StreamId},
     protocol::service::{ClientFrame, RefusalCode, ServerFrame, Subject},
     server::{Limits, Server},
 };
@@ -55,6 +55,32 @@ async fn enter(
         ServerFrame::Entered { .. } => Ok(()),
         ServerFrame::Refused { code, .. } => Err(code),
         other => panic!("{other:?}"),
+    }
+}
+
+/// What becomes of a room state of so many bytes.
+async fn set(raw: &mut Raw, room: &Invite, number: u8, bytes: usize) -> Result<(), RefusalCode> {
+    let (room, stream) = (room.room(), StreamId::from_bytes([number; 16]));
+    raw.send(&ClientFrame::SetState { room, stream, bytes: vec![0; bytes].into() }).await;
+    let subject = Subject::Stream { room, stream };
+    match answered(raw).await {
+        None => Ok(()),
+        Some(ServerFrame::Refused { subject: other, code }) if other == subject => Err(code),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until all was done that was asked. Returns what was said to it, if anything.
+async fn answered(raw: &mut Raw) -> Option<ServerFrame> {
+    // What has no answer if all is well comes before this, which is always refused.
+    let room = RoomId::from_bytes([3; 32]);
+    raw.send(&ClientFrame::Broadcast { room, bytes: b"".into() }).await;
+    let mut said = None;
+    loop {
+        match raw.receive().await {
+            ServerFrame::Refused { subject, .. } if subject == Subject::Room(room) => return said,
+            other => said = Some(other),
+        }
     }
 }
 
@@ -150,34 +176,48 @@ async fn invented_rooms_and_what_is_said_in_them_are_bounded() {
     }
     let third = enter(&mut raw, &device, &invite(&server), &nonce).await;
     assert_eq!(third, Err(RefusalCode::QuotaExceeded));
-    let set = async |raw: &mut Raw, room: &Invite, number: u8| {
-        let (room, stream) = (room.room(), StreamId::from_bytes([number; 16]));
-        raw.send(&ClientFrame::SetState { room, stream, bytes: vec![0; 800].into() }).await;
-        // Broadcasts to nobody have no answer, this has.
-        raw.send(&ClientFrame::Broadcast { room: third_room(), bytes: b"".into() }).await;
-        let subject = Subject::Stream { room, stream };
-        match raw.receive().await {
-            ServerFrame::Refused { subject: Subject::Room(_), .. } => Ok(()),
-            ServerFrame::Refused { subject: other, code } => {
-                assert_eq!(other, subject);
-                raw.receive().await;
-                Err(code)
-            }
-            other => panic!("{other:?}"),
-        }
-    };
     let quota = Err(RefusalCode::QuotaExceeded);
-    assert_eq!(set(&mut raw, &rooms[0], 1).await, Ok(()));
-    assert_eq!(set(&mut raw, &rooms[0], 2).await, Ok(()));
-    assert_eq!(set(&mut raw, &rooms[0], 3).await, quota, "the room");
-    assert_eq!(set(&mut raw, &rooms[1], 1).await, Ok(()));
-    assert_eq!(set(&mut raw, &rooms[1], 2).await, quota, "all rooms");
-    assert_eq!(set(&mut raw, &rooms[0], 1).await, Ok(()), "said again");
+    assert_eq!(set(&mut raw, &rooms[0], 1, 800).await, Ok(()));
+    assert_eq!(set(&mut raw, &rooms[0], 2, 800).await, Ok(()));
+    assert_eq!(set(&mut raw, &rooms[0], 3, 800).await, quota, "the room");
+    assert_eq!(set(&mut raw, &rooms[1], 1, 800).await, Ok(()));
+    assert_eq!(set(&mut raw, &rooms[1], 2, 800).await, quota, "all rooms");
+    assert_eq!(set(&mut raw, &rooms[0], 1, 800).await, Ok(()), "said again");
 }
 
-/// A room that nobody is in.
-fn third_room() -> olmcast::primitives::RoomId {
-    olmcast::primitives::RoomId::from_bytes([3; 32])
+#[tokio::test]
+async fn the_devices_of_one_address_share_what_it_may_have_of_rooms() {
+    let server = serve(limits(|limits| {
+        (limits.rooms_per_address, limits.state_bytes_per_address) = (3, 2500);
+    }))
+    .await;
+    let room = invite(&server);
+    let (first, second, honest) = (Device::new(), Device::new(), Device::new());
+    let (mut at_first, nonce) = connect(&first, HERE, &server).await;
+    for room in [&room, &invite(&server), &room] {
+        assert_eq!(enter(&mut at_first, &first, room, &nonce).await, Ok(()));
+    }
+    let (mut at_second, own) = connect(&second, HERE, &server).await;
+    let other = invite(&server);
+    assert_eq!(enter(&mut at_second, &second, &other, &own).await, Ok(()));
+    let quota = Err(RefusalCode::QuotaExceeded);
+    assert_eq!(enter(&mut at_second, &second, &room, &own).await, quota);
+    // Larger, smaller, and as large again; each counts for its largest.
+    for bytes in [500, 1000, 0, 1000] {
+        assert_eq!(set(&mut at_first, &room, 1, bytes).await, Ok(()));
+    }
+    assert_eq!(set(&mut at_second, &other, 1, 1000).await, Ok(()));
+    assert_eq!(set(&mut at_second, &other, 2, 100).await, quota);
+    assert_eq!(set(&mut at_second, &other, 1, 1500).await, quota);
+    let (mut elsewhere, nonce) = connect(&honest, ELSEWHERE, &server).await;
+    assert_eq!(enter(&mut elsewhere, &honest, &invite(&server), &nonce).await, Ok(()));
+    // Whoever goes gives its share back.
+    let (room, stream) = (room.room(), StreamId::from_bytes([1; 16]));
+    at_first.send(&ClientFrame::ClearState { room, stream, bytes: b"".into() }).await;
+    at_first.send(&ClientFrame::Leave { room }).await;
+    assert_eq!(answered(&mut at_first).await, None);
+    assert_eq!(set(&mut at_second, &other, 2, 100).await, Ok(()));
+    assert_eq!(enter(&mut at_second, &second, &invite(&server), &own).await, Ok(()));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 use tracing::{debug, trace};
 
-use super::{End, Wire};
+use super::{End, Share, Wire};
 use crate::{
     primitives::{DeviceId, DoorKey, RoomId},
     protocol::service::{ClientFrame, FrameError, RefusalCode, ServerFrame, Subject},
@@ -29,13 +29,14 @@ pub(super) struct Conversation<'a> {
     pub(super) rate: Rate,
     pub(super) addresses: &'a Addresses,
     pub(super) address: Address,
+    pub(super) share: Share,
 }
 
 impl Conversation<'_> {
     /// Does what a frame asks for. The answer to mail comes when it is durable; it is returned, so
     /// that the next frames need not wait for it.
     pub(super) async fn answer(
-        &self,
+        &mut self,
         wire: &mut Wire,
         bytes: &[u8],
     ) -> Result<Option<UnderWay>, End> {
@@ -64,7 +65,7 @@ impl Conversation<'_> {
         };
         let is_mail = matches!(frame, ClientFrame::Send { .. });
         if self.rate.count(&frame, bytes.len()) == Verdict::TooFast
-            || (is_for_room(&frame) && !self.addresses.room(self.address))
+            || (is_for_room(&frame) && !self.addresses.room_frame(self.address))
         {
             if !matches!(frame, ClientFrame::Ack { .. } | ClientFrame::Leave { .. }) {
                 self.refuse(wire, subject, is_mail, RefusalCode::RateLimited).await?;
@@ -83,14 +84,16 @@ impl Conversation<'_> {
         }
     }
 
-    async fn handle(&self, frame: ClientFrame) -> Result<Option<UnderWay>, RefusalCode> {
+    async fn handle(&mut self, frame: ClientFrame) -> Result<Option<UnderWay>, RefusalCode> {
         let device = self.device;
         match frame {
             ClientFrame::Enter { room, door, signature } => {
                 if !DoorKey::opens(&door, &room, &self.nonce, &device, &signature) {
                     return Err(RefusalCode::WrongDoor);
                 }
+                let entering = self.share.entering(room, self.addresses, self.address)?;
                 self.hub.enter(room, device).await?;
+                self.share.entered(room, entering);
                 debug!(device = device.short(), room = short(&room), "entered");
             }
             ClientFrame::Send { request, to, bytes } => {
@@ -105,16 +108,24 @@ impl Conversation<'_> {
                 let answer = async move { (request, durable.await) };
                 return Ok(Some(Box::pin(answer)));
             }
-            ClientFrame::Leave { room } => self.hub.leave(room, device).await?,
+            ClientFrame::Leave { room } => {
+                self.hub.leave(room, device).await?;
+                self.share.left(&room);
+            }
             ClientFrame::Ack { sequence } => self.hub.ack(&device, sequence).await?,
             ClientFrame::Broadcast { room, bytes } => self.hub.broadcast(room, device, bytes)?,
             ClientFrame::SetState { room, stream, bytes } => {
                 let size = bytes.len();
+                let (addresses, address) = (self.addresses, self.address);
+                let said = (room, stream);
+                let more = self.share.saying(said, size, addresses, address)?;
                 self.hub.set_state(room, device, stream, bytes).await?;
+                self.share.said(said, size, more);
                 debug!(device = device.short(), room = short(&room), size, "state set");
             }
             ClientFrame::ClearState { room, stream, bytes } => {
                 self.hub.clear_state(room, device, stream, bytes).await?;
+                self.share.cleared((room, stream));
                 debug!(device = device.short(), room = short(&room), "state cleared");
             }
             ClientFrame::Authenticate { .. } => return Err(RefusalCode::Malformed),

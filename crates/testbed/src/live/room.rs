@@ -45,6 +45,8 @@ impl Room {
         config.limits.sockets_per_address = 0;
         config.limits.accept_rate = 0;
         config.limits.new_devices_per_address = 0;
+        config.limits.rooms_per_address = 0;
+        config.limits.state_bytes_per_address = 0;
         config.limits.room_rate_per_address = 0;
         config.limits.mail_rate_per_address = 0;
         config.limits.stranger_rate_per_address = 0;
