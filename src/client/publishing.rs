@@ -12,7 +12,8 @@ use super::{
 const FULL: u64 = 50;
 /// With fewer, it gets new ones.
 const LOW: u64 = 25;
-/// How often we ask how many are left.
+/// How often we ask how many are left. That is an upload of the device's keys, without new one-time
+/// keys: by it the directory knows that the device is still there.
 const CHECK: Duration = Duration::from_secs(600);
 /// Until the next try if something failed: doubled from this on, up to [`CHECK`].
 const PAUSE: Duration = Duration::from_secs(1);

@@ -15,9 +15,12 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::Limits;
 
-/// Every so many looks, addresses are forgotten whose allowance is whole again. That takes a
-/// second or so after their last socket, so no more than this many are remembered for nothing.
+/// Every so many looks, addresses are forgotten whose allowance is whole again, so no more than this
+/// many are remembered for nothing.
 const FORGET_EVERY: u32 = 1024;
+
+/// What a message costs the store besides its payload.
+const KEEPING: usize = 160;
 
 /// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,8 +39,14 @@ impl From<IpAddr> for Address {
 pub(super) struct Addresses {
     sockets: Counts,
     devices: Counts,
+    rooms: Counts,
+    state: Counts,
     accepts: Rates,
     requests: Rates,
+    new_devices: Rates,
+    frames: Rates,
+    mail: Rates,
+    strangers: Rates,
 }
 
 /// Why a socket is closed as soon as it was accepted.
@@ -54,8 +63,20 @@ impl Addresses {
         Self {
             sockets: Counts::new(limits.sockets_per_address),
             devices: Counts::new(limits.connections_per_address),
-            accepts: Rates::new(limits.accept_rate, limits.accept_burst),
-            requests: Rates::new(limits.request_rate, limits.request_burst),
+            rooms: Counts::new(limits.rooms_per_address),
+            state: Counts::new(limits.state_bytes_per_address),
+            accepts: Rates::per_second(limits.accept_rate, limits.accept_burst),
+            requests: Rates::per_second(limits.request_rate, limits.request_burst),
+            new_devices: Rates::per_minute(
+                limits.new_devices_per_address,
+                limits.new_devices_burst,
+            ),
+            frames: Rates::per_second(limits.room_rate_per_address, limits.room_burst_per_address),
+            mail: Rates::per_second(limits.mail_rate_per_address, limits.mail_burst_per_address),
+            strangers: Rates::per_second(
+                limits.stranger_rate_per_address,
+                limits.stranger_burst_per_address,
+            ),
         }
     }
 
@@ -64,12 +85,12 @@ impl Addresses {
         if !self.accepts.allow(address) {
             return Err(Over::Rate);
         }
-        self.sockets.hold(address).ok_or(Over::Sockets)
+        self.sockets.hold(address, 1).ok_or(Over::Sockets)
     }
 
     /// A socket has become a device's.
     pub(super) fn connect(&self, address: Address) -> Option<Held> {
-        self.devices.hold(address)
+        self.devices.hold(address, 1)
     }
 
     /// Whether another device could connect from there.
@@ -80,6 +101,33 @@ impl Addresses {
     /// Whether a request may be answered.
     pub(super) fn request(&self, address: Address) -> bool {
         self.requests.allow(address)
+    }
+
+    /// Whether the directory may take up a device that it does not know.
+    pub(super) fn new_device(&self, address: Address) -> bool {
+        self.new_devices.allow(address)
+    }
+
+    /// Whether a frame may be copied to a whole room.
+    pub(super) fn room_frame(&self, address: Address) -> bool {
+        self.frames.allow(address)
+    }
+
+    /// A device enters a room.
+    pub(super) fn room(&self, address: Address) -> Option<Held> {
+        self.rooms.hold(address, 1)
+    }
+
+    /// A device says so many bytes in a room, for those who come later.
+    pub(super) fn state(&self, address: Address, bytes: usize) -> Option<Held> {
+        self.state.hold(address, bytes)
+    }
+
+    /// Whether a message of so many bytes may be taken over.
+    pub(super) fn mail(&self, address: Address, stranger: bool, bytes: usize) -> bool {
+        let bytes = bytes.saturating_add(KEEPING);
+        (!stranger || self.strangers.allow_many(address, bytes))
+            && self.mail.allow_many(address, bytes)
     }
 }
 
@@ -97,16 +145,16 @@ impl Counts {
         Self { at_most: (at_most > 0).then_some(at_most), held: Arc::default() }
     }
 
-    fn hold(&self, address: Address) -> Option<Held> {
+    fn hold(&self, address: Address, number: usize) -> Option<Held> {
         let Some(at_most) = self.at_most else { return Some(Held(None)) };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(address).or_default();
-        if *count >= at_most {
+        let count = held.get(&address).copied().unwrap_or(0);
+        if number > at_most.saturating_sub(count) {
             return None;
         }
-        *count += 1;
+        held.insert(address, count + number);
         drop(held);
-        Some(Held(Some((self.held.clone(), address))))
+        Some(Held(Some((self.held.clone(), address, number))))
     }
 
     fn has_room(&self, address: Address) -> bool {
@@ -116,16 +164,25 @@ impl Counts {
     }
 }
 
-/// One of an address's places, until it is dropped.
+/// One of an address's places, or some of its bytes, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Held(Option<(Arc<Book>, Address)>);
+pub(super) struct Held(Option<(Arc<Book>, Address, usize)>);
+
+impl Held {
+    /// Takes up what is of the same address.
+    pub(super) fn add(&mut self, mut more: Self) {
+        if let (Some((.., number)), Some((.., more))) = (&mut self.0, more.0.take()) {
+            *number += more;
+        }
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Some((held, address)) = &self.0 else { return };
+        let Some((held, address, number)) = &self.0 else { return };
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = held.get_mut(address) {
-            *count -= 1;
+            *count -= number;
             if *count == 0 {
                 held.remove(address);
             }
@@ -137,24 +194,39 @@ impl Drop for Held {
 struct Rates {
     /// None for no limit.
     limiter: Option<DefaultKeyedRateLimiter<Address>>,
+    burst: NonZeroU32,
     looks: AtomicU32,
 }
 
 impl Rates {
-    fn new(rate: u32, burst: u32) -> Self {
-        let quota = NonZeroU32::new(rate).map(|rate| {
-            Quota::per_second(rate).allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
-        });
-        Self { limiter: quota.map(RateLimiter::keyed), looks: AtomicU32::new(0) }
+    fn per_second(rate: u32, burst: u32) -> Self {
+        Self::new(NonZeroU32::new(rate).map(Quota::per_second), burst)
+    }
+
+    fn per_minute(rate: u32, burst: u32) -> Self {
+        Self::new(NonZeroU32::new(rate).map(Quota::per_minute), burst)
+    }
+
+    fn new(quota: Option<Quota>, burst: u32) -> Self {
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        let limiter = quota.map(|quota| RateLimiter::keyed(quota.allow_burst(burst)));
+        Self { limiter, burst, looks: AtomicU32::new(0) }
     }
 
     fn allow(&self, address: Address) -> bool {
+        self.allow_many(address, 1)
+    }
+
+    /// What is more than a whole allowance takes just that, so that it is not refused for ever.
+    fn allow_many(&self, address: Address, number: usize) -> bool {
         let Some(limiter) = &self.limiter else { return true };
+        let number = u32::try_from(number).ok().and_then(NonZeroU32::new);
+        let number = number.unwrap_or(NonZeroU32::MAX).min(self.burst);
         if self.looks.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }
-        limiter.check_key(&address).is_ok()
+        matches!(limiter.check_key_n(&address, number), Ok(Ok(())))
     }
 }
 
@@ -219,8 +291,64 @@ mod tests {
     }
 
     #[test]
+    fn mail_from_one_address_is_counted_in_bytes_and_to_strangers_twice() {
+        let limits = Limits {
+            mail_rate_per_address: 1,
+            mail_burst_per_address: 1000,
+            stranger_rate_per_address: 1,
+            stranger_burst_per_address: 400,
+            ..Limits::default()
+        };
+        let addresses = Addresses::new(&limits);
+        let (a, b) = (address("10.0.0.1"), address("10.0.0.2"));
+        assert!(addresses.mail(a, true, 40) && addresses.mail(a, true, 40));
+        assert!(!addresses.mail(a, true, 0), "400 bytes");
+        assert!(addresses.mail(a, false, 440), "1000 bytes");
+        assert!(!addresses.mail(a, false, 0));
+        assert!(addresses.mail(b, false, 1 << 30), "more than ever may come, after long silence");
+        assert!(!addresses.mail(b, true, 0));
+    }
+
+    #[test]
+    fn what_the_devices_of_one_address_say_in_rooms_is_counted_together() {
+        let limits =
+            Limits { state_bytes_per_address: 100, rooms_per_address: 1, ..Limits::default() };
+        let addresses = Addresses::new(&limits);
+        let (a, b) = (address("10.0.0.1"), address("10.0.0.2"));
+        let (first, _second) = (addresses.state(a, 60).unwrap(), addresses.state(a, 40).unwrap());
+        assert!(addresses.state(a, 1).is_none() && addresses.state(b, 100).is_some());
+        drop(first);
+        assert!(addresses.state(a, 61).is_none() && addresses.state(a, 60).is_some());
+        let room = addresses.room(a);
+        assert!(room.is_some() && addresses.room(a).is_none() && addresses.room(b).is_some());
+    }
+
+    #[test]
+    fn new_devices_are_counted_by_the_minute() {
+        let limits = Limits {
+            new_devices_per_address: 60,
+            new_devices_burst: 1,
+            room_rate_per_address: 1,
+            room_burst_per_address: 1,
+            ..Limits::default()
+        };
+        let addresses = Addresses::new(&limits);
+        let (a, b) = (address("10.0.0.1"), address("10.0.0.2"));
+        assert!(addresses.new_device(a) && !addresses.new_device(a) && addresses.new_device(b));
+        assert!(addresses.room_frame(a) && !addresses.room_frame(a) && addresses.room_frame(b));
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        assert!(addresses.new_device(a));
+    }
+
+    #[test]
     fn nought_is_no_limit() {
         let limits = Limits {
+            new_devices_per_address: 0,
+            rooms_per_address: 0,
+            state_bytes_per_address: 0,
+            room_rate_per_address: 0,
+            mail_rate_per_address: 0,
+            stranger_rate_per_address: 0,
             sockets_per_address: 0,
             connections_per_address: 0,
             accept_rate: 0,
@@ -231,6 +359,9 @@ mod tests {
         let a = address("10.0.0.1");
         let held: Vec<_> = (0..5000).map(|_| addresses.accept(a).unwrap()).collect();
         assert!((0..5000).all(|_| addresses.request(a) && addresses.connect(a).is_some()));
+        assert!((0..5000).all(|_| addresses.room_frame(a) && addresses.new_device(a)));
+        assert!((0..5000).all(|_| addresses.mail(a, true, 1 << 20)));
+        assert!(addresses.room(a).is_some() && addresses.state(a, 1 << 40).is_some());
         assert_eq!(held.len(), 5000);
     }
 

@@ -9,7 +9,7 @@ use tracing::{debug, info};
 use super::{
     Phase,
     http::{Place, Service, Visitor},
-    hub::{Attachment, Hub, MAIL_BATCH},
+    hub::{Attachment, Hub, MAIL_BATCH, Told},
     rate::Rate,
     store::StoredMail,
 };
@@ -21,8 +21,10 @@ use crate::{
 };
 
 mod conversation;
+mod share;
 
 use conversation::Conversation;
+use share::Share;
 
 /// How long the other side may take to make room for one frame.
 const WRITE: Duration = Duration::from_secs(10);
@@ -99,7 +101,7 @@ async fn converse(wire: &mut Wire, service: &Service, visitor: &Visitor) -> End 
     };
     let attachment = service.hub.attach(device);
     info!(device = device.short(), "connected");
-    let end = run(wire, service, attachment, device, nonce).await;
+    let end = run(wire, service, visitor, attachment, device, nonce).await;
     info!(device = device.short(), ?end, "disconnected");
     end
 }
@@ -136,17 +138,21 @@ async fn authenticate(
 async fn run(
     wire: &mut Wire,
     service: &Service,
+    visitor: &Visitor,
     mut attachment: Attachment,
     device: DeviceId,
     nonce: [u8; 32],
 ) -> End {
     let hub: &Hub = &service.hub;
-    let conversation = Conversation {
+    let mut conversation = Conversation {
         hub,
         metrics: &service.metrics,
         device,
         nonce,
         rate: Rate::new(&hub.limits),
+        addresses: &service.addresses,
+        address: visitor.address,
+        share: Share::default(),
     };
     let mut pings = interval(hub.limits.ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -166,13 +172,9 @@ async fn run(
                 Err(end) => Err(end),
             },
             Some(outcome) = under_way.next() => conversation.settle(wire, outcome).await,
-            frame = attachment.outbox.recv() => match (frame, attachment.catch_up()) {
-                (None, _) => Err(End::Refused(RefusalCode::Replaced)),
-                (Some(frame), None) => wire.send_encoded(frame).await,
-                (Some(_), Some(picture)) => {
-                    debug!(device = device.short(), "too slow, gets a fresh picture");
-                    wire.send_all(picture).await
-                }
+            told = attachment.outbox.recv() => match told {
+                None => Err(End::Refused(RefusalCode::Replaced)),
+                Some(told) => tell(wire, &mut attachment, told).await,
             },
             () = mail.notified() => deliver(wire, hub, &attachment, &device, &mut sent).await,
             _ = pings.tick() => wire.write(Message::Ping(Bytes::new())).await,
@@ -182,6 +184,23 @@ async fn run(
             return end;
         }
     }
+}
+
+/// Passes on what the hub has for this device. Whatever is long is encoded here and now, so that
+/// whoever asks for much, or reads slowly, keeps nobody else waiting.
+async fn tell(wire: &mut Wire, attachment: &mut Attachment, told: Told) -> Result<(), End> {
+    let rooms = match (attachment.catch_up(), told) {
+        (None, Told::Frame(frame)) => return wire.send_encoded(frame).await,
+        (None, Told::Picture(room)) => vec![room],
+        (Some(rooms), _) => {
+            debug!("too slow, gets a fresh picture");
+            rooms
+        }
+    };
+    for room in rooms {
+        wire.send_all(attachment.picture(room)).await?;
+    }
+    Ok(())
 }
 
 /// Sends the next batch of mail, and comes back for more after the others had their turn.

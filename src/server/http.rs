@@ -5,6 +5,7 @@
 //! between is bounded. So whoever keeps sockets open and says nothing, or says it slowly, takes
 //! places that are its own and not those of others.
 
+mod metered;
 mod observed;
 mod requests;
 
@@ -33,6 +34,7 @@ use super::{
     tls::Current,
 };
 
+pub(super) use metered::Allowance;
 pub(super) use observed::observe;
 
 /// How long the store may take to say that it is usable.
@@ -45,7 +47,7 @@ pub(super) struct Service {
     pub(super) names: Arc<Names>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) metrics: Arc<Metrics>,
-    addresses: Arc<Addresses>,
+    pub(super) addresses: Arc<Addresses>,
     devices: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
 }
@@ -107,10 +109,12 @@ impl Drop for Place {
 pub(super) struct Visitor {
     /// The address at which it reached the service.
     pub(super) local: SocketAddr,
-    address: Address,
+    pub(super) address: Address,
     /// Its place among the sockets. A request's socket keeps it until it is closed, a device's
     /// until it has authenticated.
     place: Arc<Mutex<Option<Place>>>,
+    /// What is read of its socket.
+    allowance: Allowance,
     /// Held as long as anything is done for it, so that the server knows when all has ended.
     _alive: mpsc::Sender<()>,
 }
@@ -126,6 +130,7 @@ impl Visitor {
             service.metrics.turned_away("connections_per_address");
             return None;
         };
+        self.allowance.lift();
         drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
         Some(Place::take(&service.metrics.connections, address, permit))
     }
@@ -180,7 +185,13 @@ pub(super) async fn accept(
         let Ok(local) = stream.local_addr() else { continue };
         let place = Place::take(&service.metrics.sockets, held, permit);
         let place = Arc::new(Mutex::new(Some(place)));
-        let visitor = Visitor { local, address, place, _alive: alive.clone() };
+        let visitor = Visitor {
+            local,
+            address,
+            place,
+            allowance: Allowance::default(),
+            _alive: alive.clone(),
+        };
         let tls = tls.as_ref().map(Current::acceptor);
         requests.spawn(socket(stream, peer, tls, visitor, service.clone(), router.clone()));
     }

@@ -16,7 +16,7 @@ use super::{
     bus::{BusEvents, RoomChange},
     doorbells::Doorbells,
     nodes::Nodes,
-    rooms::Rooms,
+    rooms::{Dropped, Expired, Rooms},
     snapshot::entered,
     store::{Durable, NewMail, Store, StoreError, StoredMail},
 };
@@ -30,10 +30,14 @@ const OUTBOX: usize = 512;
 /// Places in it that broadcasts leave free, so that they never displace who came and went.
 const RESERVED: usize = 128;
 
+/// Streams and acquaintances that are forgotten in one go.
+const SLICE: usize = 256;
+
 /// Where all connections meet: the rooms, the store, and a way to reach whoever is connected.
 ///
-/// Rooms change under one lock and nothing waits under it, so what a device learns on entering and
-/// what it is told afterwards have neither gap nor overlap.
+/// Rooms change under one lock. Nothing waits under it, and nothing that is long is encoded under it:
+/// a device that enters is shown the room by its own connection, when that comes to it. What it is
+/// told afterwards leaves no gap, but may repeat what it saw.
 pub(super) struct Hub {
     pub(super) limits: Limits,
     pub(super) store: Arc<dyn Store>,
@@ -53,8 +57,16 @@ struct Inner {
 /// The hub's end of one connection. Dropping it tells the connection that it was replaced.
 struct Link {
     connection: u64,
-    outbox: mpsc::Sender<Bytes>,
+    outbox: mpsc::Sender<Told>,
     lagged: Arc<AtomicBool>,
+}
+
+/// What a connection is to pass on.
+pub(super) enum Told {
+    /// An encoded frame.
+    Frame(Bytes),
+    /// What is in a room by then.
+    Picture(RoomId),
 }
 
 /// The connection's end. Dropping it takes the device out of its rooms.
@@ -62,8 +74,8 @@ pub(super) struct Attachment {
     hub: Arc<Hub>,
     device: DeviceId,
     connection: u64,
-    /// Encoded frames to pass on; closed when another connection took over.
-    pub(super) outbox: mpsc::Receiver<Bytes>,
+    /// Closed when another connection took over.
+    pub(super) outbox: mpsc::Receiver<Told>,
     /// Wakes when there may be mail.
     pub(super) mail: Arc<Notify>,
     lagged: Arc<AtomicBool>,
@@ -116,7 +128,9 @@ impl Hub {
         })
         .await?;
         // What it was told since it counts as present comes before this, which replaces it.
-        self.lock().show(room, device);
+        if let Some(link) = self.lock().links.get(&device) {
+            link.put(Told::Picture(room));
+        }
         Ok(())
     }
 
@@ -163,30 +177,30 @@ impl Hub {
         change: RoomChange,
         allowed: impl FnOnce(&Rooms, &Limits) -> Result<(), RefusalCode>,
     ) -> Result<(), RefusalCode> {
-        let applied = {
+        let Some(nodes) = self.nodes.get() else {
+            let frame = told(&change);
             let mut inner = self.lock();
             allowed(&inner.rooms, &self.limits)?;
-            match self.nodes.get() {
-                None => {
-                    inner.apply(change, &self.limits);
-                    return Ok(());
-                }
-                // Under the lock: what one device does is proposed in the order of its doing.
-                Some(nodes) => nodes.propose(change),
-            }
+            inner.apply_and_tell(change, frame, &self.limits);
+            return Ok(());
+        };
+        let applied = {
+            let inner = self.lock();
+            allowed(&inner.rooms, &self.limits)?;
+            // Under the lock: what one device does is proposed in the order of its doing.
+            nodes.propose(change)
         };
         applied.await.map_err(|error| refusal(&error))
     }
 
+    /// Whether mail counts as a stranger's. To oneself it does: nobody needs that, and whoever makes
+    /// up many identities must not have many mailboxes' room by it.
+    pub(super) fn is_stranger(&self, from: &DeviceId, to: &DeviceId) -> bool {
+        from == to || !self.lock().rooms.acquainted(from, to)
+    }
+
     /// Takes mail over for its recipient.
-    pub(super) async fn send(
-        &self,
-        from: DeviceId,
-        to: DeviceId,
-        bytes: Payload,
-    ) -> Result<Durable, RefusalCode> {
-        let stranger = from != to && !self.lock().rooms.acquainted(&from, &to);
-        let mail = NewMail { from, to, stranger, bytes };
+    pub(super) async fn send(&self, mail: NewMail) -> Result<Durable, RefusalCode> {
         self.store.submit(mail, super::now()).await.map_err(|error| refusal(&error))
     }
 
@@ -209,28 +223,35 @@ impl Hub {
         from: DeviceId,
         bytes: Payload,
     ) -> Result<(), RefusalCode> {
+        let is_large = bytes.len() > self.limits.room_payload;
+        let frame = (!is_large).then(|| broadcast(room, from, bytes.clone()));
         let inner = self.lock();
         if !inner.rooms.is_present(&room, &from) {
             return Err(RefusalCode::NotInRoom);
         }
-        if bytes.len() > self.limits.room_payload {
-            return Err(RefusalCode::TooLarge);
-        }
+        let frame = frame.ok_or(RefusalCode::TooLarge)?;
         if let Some(nodes) = self.nodes.get() {
-            nodes.broadcast(room, from, bytes.clone());
+            nodes.broadcast(room, from, bytes);
         }
-        inner.broadcast(room, from, bytes);
+        inner.broadcast(&room, &from, frame);
         Ok(())
     }
 
     /// Forgets rooms, members and streams that are out of date.
     pub(super) fn expire(&self) {
+        let now = Instant::now();
+        // In slices: what others want to do is done in between.
+        while self.expire_some(now) {}
+    }
+
+    fn expire_some(&self, now: Instant) -> bool {
         let mut inner = self.lock();
-        for dropped in inner.rooms.expire(Instant::now()) {
-            let (room, device, stream) = (dropped.room, dropped.device, dropped.stream);
+        let Expired { dropped, more } = inner.rooms.expire(now, SLICE);
+        for Dropped { room, device, stream } in dropped {
             let frame = ServerFrame::StateCleared { room, device, stream, bytes: None };
-            inner.tell(&room, &device, &frame);
+            inner.tell(&room, &device, encoded(&frame));
         }
+        more
     }
 
     fn leave_all(&self, inner: &mut Inner, device: DeviceId) {
@@ -261,11 +282,13 @@ pub(super) fn refusal(error: &StoreError) -> RefusalCode {
 
 impl BusEvents for Hub {
     fn apply(&self, change: RoomChange) {
-        self.lock().apply(change, &self.limits);
+        let frame = told(&change);
+        self.lock().apply_and_tell(change, frame, &self.limits);
     }
 
     fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload) {
-        self.lock().broadcast(room, from, bytes);
+        let frame = broadcast(room, from, bytes);
+        self.lock().broadcast(&room, &from, frame);
     }
 
     fn attached_elsewhere(&self, device: DeviceId) {
@@ -284,51 +307,43 @@ impl Inner {
     }
 
     /// Tells everybody else in a room who is connected here.
-    fn tell(&self, room: &RoomId, device: &DeviceId, frame: &ServerFrame) {
-        let frame = encoded(frame);
-        self.others(room, device).for_each(|link| link.put(frame.clone()));
+    fn tell(&self, room: &RoomId, device: &DeviceId, frame: Option<Bytes>) {
+        let Some(frame) = frame else { return };
+        self.others(room, device).for_each(|link| link.put(Told::Frame(frame.clone())));
     }
 
+    /// For what takes no time to encode.
     fn apply(&mut self, change: RoomChange, limits: &Limits) {
-        match change {
-            RoomChange::Enter { room, device } => {
-                if self.rooms.enter(room, device) {
-                    self.tell(&room, &device, &ServerFrame::Present { room, device });
-                }
-            }
+        let frame = told(&change);
+        self.apply_and_tell(change, frame, limits);
+    }
+
+    /// Changes a room, and tells those in it what was said to be [`told`] of it.
+    fn apply_and_tell(&mut self, change: RoomChange, frame: Option<Bytes>, limits: &Limits) {
+        let (room, device, is_news) = match change {
+            RoomChange::Enter { room, device } => (room, device, self.rooms.enter(room, device)),
             RoomChange::Leave { room, device } => {
-                if self.rooms.leave(&room, &device, limits, Instant::now()) {
-                    self.tell(&room, &device, &ServerFrame::Gone { room, device });
-                }
+                (room, device, self.rooms.leave(&room, &device, limits, Instant::now()))
             }
             RoomChange::SetState { room, device, stream, bytes } => {
-                if self.rooms.set_state(room, device, stream, bytes.clone()) {
-                    self.tell(&room, &device, &ServerFrame::State { room, device, stream, bytes });
-                }
+                (room, device, self.rooms.set_state(room, device, stream, bytes))
             }
-            RoomChange::ClearState { room, device, stream, bytes } => {
+            RoomChange::ClearState { room, device, stream, .. } => {
                 self.rooms.clear_state(&room, device, stream);
-                let frame = ServerFrame::StateCleared { room, device, stream, bytes };
-                self.tell(&room, &device, &frame);
+                (room, device, true)
             }
+        };
+        if is_news {
+            self.tell(&room, &device, frame);
         }
     }
 
-    /// Shows a device that is connected here what is in a room that it is in.
-    fn show(&self, room: RoomId, device: DeviceId) {
-        let Some(link) = self.links.get(&device) else { return };
-        let entry = self.rooms.entry(&room, &device);
-        for frame in entry.map(|entry| entered(room, entry)).unwrap_or_default() {
-            link.put(encoded(&frame));
-        }
-    }
-
-    fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload) {
-        let Some(frame) = encoded(&ServerFrame::Broadcast { room, from, bytes }) else { return };
-        for link in self.others(&room, &from) {
+    fn broadcast(&self, room: &RoomId, from: &DeviceId, frame: Option<Bytes>) {
+        let Some(frame) = frame else { return };
+        for link in self.others(room, from) {
             if link.outbox.capacity() > RESERVED {
                 // Full or closed: a broadcast may be lost.
-                let _ = link.outbox.try_send(frame.clone());
+                let _ = link.outbox.try_send(Told::Frame(frame.clone()));
             }
         }
     }
@@ -337,17 +352,17 @@ impl Inner {
 impl Link {
     /// Passes a frame on. Who has no place left for it is given a fresh picture of its rooms
     /// instead, as soon as it reads again.
-    fn put(&self, frame: Option<Bytes>) {
-        if frame.is_some_and(|frame| self.outbox.try_send(frame).is_err()) {
+    fn put(&self, told: Told) {
+        if self.outbox.try_send(told).is_err() {
             self.lagged.store(true, Ordering::Release);
         }
     }
 }
 
 impl Attachment {
-    /// If this connection missed anything: a fresh picture of all its rooms, which replaces
-    /// whatever still waited in the outbox.
-    pub(super) fn catch_up(&mut self) -> Option<Vec<ServerFrame>> {
+    /// If this connection missed anything: all its rooms, of which it is to be shown a fresh
+    /// [picture](Self::picture). That replaces whatever still waited in the outbox.
+    pub(super) fn catch_up(&mut self) -> Option<Vec<RoomId>> {
         if !self.lagged.load(Ordering::Acquire) {
             return None;
         }
@@ -355,10 +370,14 @@ impl Attachment {
         let inner = self.hub.lock();
         self.lagged.store(false, Ordering::Release);
         while self.outbox.try_recv().is_ok() {}
-        let rooms = inner.rooms.places(&self.device).into_iter();
-        let entries =
-            rooms.filter_map(|room| Some((room, inner.rooms.entry(&room, &self.device)?)));
-        Some(entries.flat_map(|(room, entry)| entered(room, entry)).collect())
+        Some(inner.rooms.places(&self.device))
+    }
+
+    /// What is in a room now; nothing if the device is not in it any more.
+    pub(super) fn picture(&self, room: RoomId) -> Vec<ServerFrame> {
+        // Payloads are not copied, so the lock is not held for long.
+        let entry = self.hub.lock().rooms.entry(&room, &self.device);
+        entry.map(|entry| entered(room, entry)).unwrap_or_default()
     }
 }
 
@@ -377,6 +396,24 @@ impl Drop for Attachment {
     }
 }
 
+/// What the others in a room are told of a change, encoded.
+fn told(change: &RoomChange) -> Option<Bytes> {
+    encoded(&match change.clone() {
+        RoomChange::Enter { room, device } => ServerFrame::Present { room, device },
+        RoomChange::Leave { room, device } => ServerFrame::Gone { room, device },
+        RoomChange::SetState { room, device, stream, bytes } => {
+            ServerFrame::State { room, device, stream, bytes }
+        }
+        RoomChange::ClearState { room, device, stream, bytes } => {
+            ServerFrame::StateCleared { room, device, stream, bytes }
+        }
+    })
+}
+
+fn broadcast(room: RoomId, from: DeviceId, bytes: Payload) -> Option<Bytes> {
+    encoded(&ServerFrame::Broadcast { room, from, bytes })
+}
+
 fn encoded(frame: &ServerFrame) -> Option<Bytes> {
     match frame.encode() {
         Ok(bytes) => Some(bytes.into()),
@@ -386,3 +423,6 @@ fn encoded(frame: &ServerFrame) -> Option<Bytes> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

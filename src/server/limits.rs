@@ -34,6 +34,34 @@ pub struct Limits {
     pub request_rate: u32,
     /// Requests to the directory that may come at once from one address.
     pub request_burst: u32,
+    /// Devices that the directory does not know yet, in a minute from one address; 0 for no such
+    /// limit.
+    pub new_devices_per_address: u32,
+    /// Such devices that may come at once from one address.
+    pub new_devices_burst: u32,
+    /// Rooms that the devices of one address may be in at a time, each device counted; 0 for no such
+    /// limit.
+    pub rooms_per_address: usize,
+    /// Bytes of room state that the devices of one address may have, as in `state_bytes`; 0 for no
+    /// such limit.
+    pub state_bytes_per_address: usize,
+    /// Frames in a second that the devices of one address may have copied to whole rooms; 0 for no
+    /// such limit. A new connection brings no fresh allowance of these.
+    pub room_rate_per_address: u32,
+    /// Such frames that may come at once.
+    pub room_burst_per_address: u32,
+    /// Bytes of mail in a second from one address, each message with 160 for its keeping; 0 for no
+    /// such limit. What one address can have waiting is `mail_burst_per_address` and this for
+    /// `mail_ttl`: keep that well below `store_bytes`, or one address can refuse mail for all.
+    pub mail_rate_per_address: u32,
+    /// Bytes of mail that may come at once from one address.
+    pub mail_burst_per_address: u32,
+    /// Bytes of mail in a second from one address to devices that the sender shares no room with,
+    /// or to itself; 0 for no such limit. With its burst, and for `mail_ttl`, it is to
+    /// `stranger_bytes` what `mail_rate_per_address` is to `store_bytes`.
+    pub stranger_rate_per_address: u32,
+    /// Bytes of such mail that may come at once from one address.
+    pub stranger_burst_per_address: u32,
     /// Bytes of one request's body.
     pub request_body: usize,
     /// How long one request may take, its body included.
@@ -47,7 +75,8 @@ pub struct Limits {
     pub directory_devices: usize,
     /// One-time keys that the directory holds for one device.
     pub one_time_keys: usize,
-    /// How long the directory keeps the keys of a device that uploads nothing.
+    /// How long the directory keeps the keys of a device that uploads nothing. A client uploads
+    /// its keys again every ten minutes as long as it is connected.
     #[serde(with = "time")]
     pub device_ttl: Duration,
     /// Uploads in a second by one device.
@@ -63,6 +92,8 @@ pub struct Limits {
     pub claim_target_rate: u32,
     /// One-time keys of one device that may be claimed at once.
     pub claim_target_burst: u32,
+    /// Rooms at a time. Four times as many acquaintances that left are remembered, the latest.
+    pub rooms: usize,
     /// Rooms that one device may be in at a time.
     pub rooms_per_device: usize,
     /// Devices in one room.
@@ -72,6 +103,10 @@ pub struct Limits {
     /// Bytes of one room state or one broadcast. Both are copied to a whole room, so they are
     /// held smaller than mail.
     pub room_payload: usize,
+    /// Bytes of one room's state, where each stream counts 160 besides its own.
+    pub room_state_bytes: usize,
+    /// Bytes of all rooms' state together.
+    pub state_bytes: usize,
     /// Bytes of one message of mail.
     pub mail_payload: usize,
     /// Messages that wait for one recipient.
@@ -80,7 +115,8 @@ pub struct Limits {
     pub mailbox_bytes: usize,
     /// Messages from one sender that wait for one recipient.
     pub sender_quota: usize,
-    /// Messages that wait for one recipient from all the senders it shares no room with.
+    /// Messages that wait for one recipient from all the senders it shares no room with, and from
+    /// itself.
     pub stranger_lane: usize,
     /// Bytes from strangers that wait for all recipients together.
     pub stranger_bytes: usize,
@@ -126,22 +162,35 @@ impl Default for Limits {
             accept_burst: 500,
             request_rate: 50,
             request_burst: 200,
+            new_devices_per_address: 2,
+            new_devices_burst: 200,
+            rooms_per_address: 8192,
+            state_bytes_per_address: 16 << 20,
+            room_rate_per_address: 500,
+            room_burst_per_address: 4000,
+            mail_rate_per_address: 1 << 20,
+            mail_burst_per_address: 32 << 20,
+            stranger_rate_per_address: 32 << 10,
+            stranger_burst_per_address: 1 << 20,
             request_body: 64 * 1024,
             request_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(5),
             directory_devices: 100_000,
             one_time_keys: 100,
-            device_ttl: Duration::from_hours(30 * 24),
+            device_ttl: Duration::from_hours(7 * 24),
             upload_rate: 1,
             upload_burst: 20,
             claim_rate: 5,
             claim_burst: 50,
             claim_target_rate: 1,
             claim_target_burst: 20,
+            rooms: 65_536,
             rooms_per_device: 64,
             room_members: 1024,
             streams_per_device: 16,
             room_payload: 8 * 1024,
+            room_state_bytes: 2 << 20,
+            state_bytes: 128 << 20,
             mail_payload: MAX_PAYLOAD,
             mailbox_count: 4096,
             mailbox_bytes: 8 << 20,
@@ -178,5 +227,21 @@ mod time {
         humantime::parse_duration(&text).map_err(|error| {
             D::Error::custom(format!("{text:?} is no time ({error}); write 500ms, 60s or 30days"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_address_can_have_waiting_is_well_below_what_all_can() {
+        let limits = Limits::default();
+        let most =
+            |rate: u32, burst: u32| u64::from(burst) + u64::from(rate) * limits.mail_ttl.as_secs();
+        let all = most(limits.mail_rate_per_address, limits.mail_burst_per_address);
+        assert!(all * 5 <= limits.store_bytes as u64, "{all}");
+        let strange = most(limits.stranger_rate_per_address, limits.stranger_burst_per_address);
+        assert!(strange * 5 <= limits.stranger_bytes as u64, "{strange}");
     }
 }

@@ -91,8 +91,9 @@ const STORE_EVERY: u32 = 10;
 pub struct ServerConfig {
     /// Where to listen; port 0 picks a free port.
     pub listen: SocketAddr,
-    /// The `name:port`s by which devices dial this service. Addresses need not be listed as long
-    /// as nothing between device and service translates them.
+    /// The `name:port`s by which devices dial this service; it goes by no others then. Without any
+    /// it goes by the address at which it is reached, and on this machine by `localhost`: enough
+    /// as long as nothing stands between device and service.
     pub names: Vec<String>,
     /// What is granted.
     pub limits: Limits,

@@ -15,11 +15,12 @@ impl Names {
 
     /// Whether a device that reached this service at the address `local` may call it `dialled`.
     ///
-    /// Besides the configured names that is the address itself, and on the loopback interface
-    /// `localhost`.
+    /// With configured names, by those alone: behind a proxy on its machine a service is reached
+    /// at `localhost`, which is what other devices call something on theirs. Without any, by the
+    /// address itself, and on the loopback interface by `localhost`.
     pub(super) fn accept(&self, dialled: &str, local: SocketAddr) -> bool {
-        if self.0.iter().any(|name| name.eq_ignore_ascii_case(dialled)) {
-            return true;
+        if !self.0.is_empty() {
+            return self.0.iter().any(|name| name.eq_ignore_ascii_case(dialled));
         }
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         dialled == local.to_string()
@@ -32,14 +33,31 @@ impl Names {
 mod tests {
     use super::*;
 
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
     #[test]
-    fn a_service_goes_by_its_names_and_by_the_address_it_was_reached_at() {
-        let names = Names::new(vec!["keys.example.org:443".to_owned()]);
-        let at = |address: &str| address.parse::<SocketAddr>().unwrap();
+    fn a_service_with_names_goes_by_no_other() {
+        let names = Names::new(["keys.example.org:443", "k:1"].map(str::to_owned).into());
         for (dialled, local, accepted) in [
             ("keys.example.org:443", "10.0.0.1:7600", true),
-            ("Keys.Example.ORG:443", "10.0.0.1:7600", true),
+            ("Keys.Example.ORG:443", "127.0.0.1:7600", true),
+            ("k:1", "10.0.0.1:7600", true),
             ("keys.example.org", "10.0.0.1:7600", false),
+            ("10.0.0.1:7600", "10.0.0.1:7600", false),
+            ("127.0.0.1:7600", "127.0.0.1:7600", false),
+            ("localhost:7600", "127.0.0.1:7600", false),
+            ("", "127.0.0.1:7600", false),
+        ] {
+            assert_eq!(names.accept(dialled, at(local)), accepted, "{dialled} at {local}");
+        }
+    }
+
+    #[test]
+    fn a_service_without_names_goes_by_the_address_it_was_reached_at() {
+        let names = Names::new(Vec::new());
+        for (dialled, local, accepted) in [
             ("10.0.0.1:7600", "10.0.0.1:7600", true),
             ("10.0.0.1:7600", "[::ffff:10.0.0.1]:7600", true),
             ("10.0.0.2:7600", "10.0.0.1:7600", false),

@@ -37,21 +37,26 @@ impl Rate {
     pub(super) fn count(&self, frame: &ClientFrame, length: usize) -> Verdict {
         let units = u32::try_from(length / 1024).unwrap_or(u32::MAX).saturating_add(1);
         let units = NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN);
-        let to_room = match frame {
-            ClientFrame::Enter { .. }
-            | ClientFrame::Leave { .. }
-            | ClientFrame::Broadcast { .. }
-            | ClientFrame::SetState { .. }
-            | ClientFrame::ClearState { .. } => true,
-            ClientFrame::Authenticate { .. }
-            | ClientFrame::Send { .. }
-            | ClientFrame::Ack { .. } => false,
-        };
-        if !matches!(self.all.check_n(units), Ok(Ok(()))) || (to_room && self.room.check().is_err())
+        if !matches!(self.all.check_n(units), Ok(Ok(())))
+            || (is_for_room(frame) && self.room.check().is_err())
         {
             return Verdict::TooFast;
         }
         Verdict::Pass
+    }
+}
+
+/// Whether a frame is copied to a whole room.
+pub(super) fn is_for_room(frame: &ClientFrame) -> bool {
+    match frame {
+        ClientFrame::Enter { .. }
+        | ClientFrame::Leave { .. }
+        | ClientFrame::Broadcast { .. }
+        | ClientFrame::SetState { .. }
+        | ClientFrame::ClearState { .. } => true,
+        ClientFrame::Authenticate { .. } | ClientFrame::Send { .. } | ClientFrame::Ack { .. } => {
+            false
+        }
     }
 }
 

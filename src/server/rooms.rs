@@ -1,5 +1,6 @@
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map},
+    ops::RangeInclusive,
     time::Instant,
 };
 
@@ -18,6 +19,14 @@ pub(super) struct Entry {
     pub(super) state: Vec<RoomState>,
 }
 
+/// What [`Rooms::expire`] came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Expired {
+    pub(super) dropped: Vec<Dropped>,
+    /// Whether more may be due.
+    pub(super) more: bool,
+}
+
 /// A stream that was dropped because its device stayed away.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Dropped {
@@ -32,13 +41,31 @@ struct Room {
     /// Who left, and until when it still counts as an acquaintance.
     left: HashMap<DeviceId, Instant>,
     state: BTreeMap<(DeviceId, StreamId), Stored>,
+    /// What the state costs.
+    bytes: usize,
 }
+
+/// Who left is remembered for so many devices for each room that there may be.
+const LEAVERS: usize = 4;
+
+/// What a stream costs besides its payload.
+pub(super) const KEEPING: usize = 160;
 
 struct Stored {
     bytes: Payload,
     /// Set while the device that published it is away, and until it says it again: a process
     /// that was started anew does not know the streams of the old one.
     expires: Option<Instant>,
+}
+
+impl Stored {
+    fn cost(&self) -> usize {
+        cost(&self.bytes)
+    }
+}
+
+fn cost(bytes: &Payload) -> usize {
+    bytes.len() + KEEPING
 }
 
 /// Who is in which room, and what they publish there.
@@ -50,6 +77,12 @@ pub(super) struct Rooms {
     rooms: HashMap<RoomId, Room>,
     /// The rooms each device is present in.
     places: HashMap<DeviceId, HashSet<RoomId>>,
+    /// Everybody in a room's `left`, by when that is over.
+    leavers: BTreeSet<(Instant, RoomId, DeviceId)>,
+    /// Every state with an `expires`, by that.
+    stale: BTreeSet<(Instant, RoomId, DeviceId, StreamId)>,
+    /// What all state costs.
+    bytes: usize,
 }
 
 impl Rooms {
@@ -66,16 +99,19 @@ impl Rooms {
         if self.places.get(device).map_or(0, HashSet::len) >= limits.rooms_per_device {
             return Err(RefusalCode::QuotaExceeded);
         }
-        if self.rooms.get(room).map_or(0, |room| room.present.len()) >= limits.room_members {
-            return Err(RefusalCode::RoomFull);
+        match self.rooms.get(room) {
+            Some(room) if room.present.len() >= limits.room_members => Err(RefusalCode::RoomFull),
+            None if self.rooms.len() >= limits.rooms => Err(RefusalCode::QuotaExceeded),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Lets a device in. True if it was not there before.
     pub(super) fn enter(&mut self, room: RoomId, device: DeviceId) -> bool {
         let members = self.rooms.entry(room).or_default();
-        members.left.remove(&device);
+        if let Some(until) = members.left.remove(&device) {
+            self.leavers.remove(&(until, room, device));
+        }
         self.places.entry(device).or_default().insert(room);
         members.present.insert(device)
     }
@@ -108,16 +144,24 @@ impl Rooms {
         if !members.present.shift_remove(device) {
             return false;
         }
-        members.left.insert(*device, now + limits.acquaintance);
-        let streams = (*device, StreamId::from_bytes([0; 16]))..=(*device, LAST_STREAM);
-        for (_, stored) in members.state.range_mut(streams) {
-            stored.expires = Some(now + limits.state_grace);
+        let until = now + limits.acquaintance;
+        members.left.insert(*device, until);
+        self.leavers.insert((until, *room, *device));
+        let until = now + limits.state_grace;
+        for (&(_, stream), stored) in members.state.range_mut(streams(*device)) {
+            if let Some(before) = stored.expires.replace(until) {
+                self.stale.remove(&(before, *room, *device, stream));
+            }
+            self.stale.insert((until, *room, *device, stream));
         }
         if let Some(places) = self.places.get_mut(device) {
             places.remove(room);
             if places.is_empty() {
                 self.places.remove(device);
             }
+        }
+        if self.leavers.len() > limits.rooms.saturating_mul(LEAVERS) {
+            self.forget_leaver(None);
         }
         true
     }
@@ -157,14 +201,21 @@ impl Rooms {
         if bytes.len() > limits.room_payload {
             return Err(RefusalCode::TooLarge);
         }
-        if members.state.contains_key(&(device, stream)) {
+        let before = members.state.get(&(device, stream)).map(Stored::cost);
+        let more = cost(bytes).saturating_sub(before.unwrap_or(0));
+        if more > 0
+            && (members.bytes + more > limits.room_state_bytes
+                || self.bytes + more > limits.state_bytes)
+        {
+            return Err(RefusalCode::QuotaExceeded);
+        }
+        if before.is_some() {
             return Ok(());
         }
-        let streams = (device, StreamId::from_bytes([0; 16]))..=(device, LAST_STREAM);
         // What an earlier process of the device left behind counts for little, so that a restart
         // does not find its places taken.
         let (mut live, mut all) = (0, 0);
-        for (_, stored) in members.state.range(streams) {
+        for (_, stored) in members.state.range(streams(device)) {
             live += usize::from(stored.expires.is_none());
             all += 1;
         }
@@ -184,8 +235,13 @@ impl Rooms {
     ) -> bool {
         let members = self.rooms.entry(room).or_default();
         let stored = Stored { bytes: bytes.clone(), expires: None };
-        let before = members.state.insert((device, stream), stored);
-        before.is_none_or(|before| before.bytes != bytes)
+        (members.bytes, self.bytes) = (members.bytes + stored.cost(), self.bytes + stored.cost());
+        let Some(before) = members.state.insert((device, stream), stored) else { return true };
+        (members.bytes, self.bytes) = (members.bytes - before.cost(), self.bytes - before.cost());
+        if let Some(expires) = before.expires {
+            self.stale.remove(&(expires, room, device, stream));
+        }
+        before.bytes != bytes
     }
 
     /// Whether a device may take a stream back.
@@ -199,8 +255,15 @@ impl Rooms {
 
     /// Removes a stream's state, if there is any.
     pub(super) fn clear_state(&mut self, room: &RoomId, device: DeviceId, stream: StreamId) {
-        if let Some(members) = self.rooms.get_mut(room) {
-            members.state.remove(&(device, stream));
+        let hash_map::Entry::Occupied(mut members) = self.rooms.entry(*room) else { return };
+        let Some(stored) = members.get_mut().state.remove(&(device, stream)) else { return };
+        members.get_mut().bytes -= stored.cost();
+        self.bytes -= stored.cost();
+        if let Some(expires) = stored.expires {
+            self.stale.remove(&(expires, *room, device, stream));
+        }
+        if members.get().is_over() {
+            members.remove();
         }
     }
 
@@ -210,25 +273,53 @@ impl Rooms {
         Ok(members)
     }
 
-    /// Drops the state of devices that stayed away, and forgets acquaintances and empty rooms.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Dropped> {
-        let mut dropped = Vec::new();
-        self.rooms.retain(|&room, members| {
-            members.left.retain(|_, until| *until > now);
-            members.state.retain(|&(device, stream), stored| {
-                let keep = stored.expires.is_none_or(|expires| expires > now);
-                if !keep {
-                    dropped.push(Dropped { room, device, stream });
-                }
-                keep
-            });
-            !(members.present.is_empty() && members.left.is_empty() && members.state.is_empty())
-        });
-        dropped
+    /// Drops the state of devices that stayed away, at most so many streams, and forgets as many
+    /// acquaintances, and with them empty rooms. Looks at nothing that is not due.
+    pub(super) fn expire(&mut self, now: Instant, at_most: usize) -> Expired {
+        let (mut dropped, mut more) = (Vec::new(), false);
+        while let Some(&(expires, room, device, stream)) = self.stale.first()
+            && expires <= now
+        {
+            if dropped.len() == at_most {
+                more = true;
+                break;
+            }
+            self.clear_state(&room, device, stream);
+            dropped.push(Dropped { room, device, stream });
+        }
+        let forgotten = (0..at_most).take_while(|_| self.forget_leaver(Some(now))).count();
+        Expired { dropped, more: more || forgotten == at_most }
+    }
+
+    /// Forgets who left first, if that is due by `by`. False if there was nobody.
+    fn forget_leaver(&mut self, by: Option<Instant>) -> bool {
+        let due = |until: Instant| by.is_none_or(|by| until <= by);
+        let Some(&(until, room, device)) = self.leavers.first() else { return false };
+        if !due(until) {
+            return false;
+        }
+        self.leavers.pop_first();
+        if let hash_map::Entry::Occupied(mut members) = self.rooms.entry(room) {
+            members.get_mut().left.remove(&device);
+            if members.get().is_over() {
+                members.remove();
+            }
+        }
+        true
     }
 }
 
-const LAST_STREAM: StreamId = StreamId::from_bytes([0xFF; 16]);
+impl Room {
+    /// Whether nobody need remember it.
+    fn is_over(&self) -> bool {
+        self.present.is_empty() && self.left.is_empty() && self.state.is_empty()
+    }
+}
+
+/// All streams of a device, as keys of a room's state.
+fn streams(device: DeviceId) -> RangeInclusive<(DeviceId, StreamId)> {
+    (device, StreamId::from_bytes([0; 16]))..=(device, StreamId::from_bytes([0xFF; 16]))
+}
 
 #[cfg(test)]
 mod tests;

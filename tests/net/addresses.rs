@@ -2,7 +2,11 @@
 
 use std::net::SocketAddr;
 
-use olmcast::{client::connection::ConnectionEvent, server::Limits};
+use olmcast::{
+    client::connection::ConnectionEvent,
+    protocol::service::{ClientFrame, MAX_PAYLOAD, RefusalCode, ServerFrame, Subject},
+    server::Limits,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -81,6 +85,26 @@ async fn a_socket_keeps_its_place_until_its_device_has_authenticated() {
     let (_third, _) = Raw::dial(&server).await;
     let mut fourth = TcpStream::connect(server.local_addr()).await.unwrap();
     assert!(is_closed(&mut fourth).await);
+}
+
+#[tokio::test]
+async fn of_whoever_has_not_authenticated_little_is_read() {
+    let server = serve(Limits::default()).await;
+    let (mut raw, nonce) = Raw::dial(&server).await;
+    // A message of 100,000 bytes that never comes to its end.
+    let mut part = vec![0x82, 0xFF];
+    part.extend(100_000_u64.to_be_bytes());
+    part.extend([0; 10_000]);
+    raw.0.get_mut().write_all(&part).await.unwrap();
+    raw.expect_refusal(Subject::Connection, RefusalCode::TooLarge).await;
+    raw.expect_close().await;
+    // Of a device it is read to its end.
+    let device = Device::new();
+    assert_ne!(device.raw(&server).await.1, nonce);
+    let (mut raw, _) = device.raw(&server).await;
+    let bytes = vec![0; MAX_PAYLOAD].into();
+    raw.send(&ClientFrame::Send { request: 1, to: Device::new().id(), bytes }).await;
+    assert_eq!(raw.receive().await, ServerFrame::Accepted { request: 1 });
 }
 
 #[tokio::test]

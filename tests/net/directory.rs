@@ -490,6 +490,44 @@ async fn a_device_that_asks_too_often_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn one_address_cannot_fill_the_directory_with_devices_of_its_own() {
+    let server = serve(limits(|l| {
+        (l.new_devices_per_address, l.new_devices_burst) = (1, 2);
+    }))
+    .await;
+    let mut known = Publisher::new();
+    known.upload(&server, 1).await;
+    // Without device keys nothing is kept, so nothing counts.
+    let keys = Publisher::new().keys(1);
+    for _ in 0..3 {
+        let nobody = Publisher::new();
+        let upload = KeysUpload { one_time_keys: vec![], fallback_key: None, device_keys: None };
+        let answer = nobody.request(&server, UPLOAD_PATH, &upload).send(&server).await;
+        answer.expect(409, Code::DeviceKeysMissing);
+        // Nor what another has signed.
+        let answer = nobody.request(&server, UPLOAD_PATH, &keys).send(&server).await;
+        answer.expect(400, Code::WrongKeySignature);
+    }
+    Publisher::new().upload(&server, 1).await;
+    let mut third = Publisher::new();
+    let keys = third.keys(1);
+    let answer = third.request(&server, UPLOAD_PATH, &keys).send(&server).await;
+    answer.expect(429, Code::RateLimited);
+    assert_eq!(answer.headers[header::RETRY_AFTER], "60");
+    query(&server, third.id()).await.expect(404, Code::UnknownDevice);
+    // Whoever is known goes on, and so do other addresses.
+    assert_eq!(known.upload(&server, 1).await, 2);
+    let elsewhere = reqwest::Client::builder().no_proxy();
+    let elsewhere =
+        elsewhere.local_address(std::net::IpAddr::from([127, 0, 0, 2])).build().unwrap();
+    let signed = third.request(&server, UPLOAD_PATH, &keys);
+    let url = format!("http://{}{UPLOAD_PATH}", server.local_addr());
+    let request = elsewhere.post(url).header(header::AUTHORIZATION, signed.header.to_string());
+    let answer = Answer::of(request.body(signed.body).send().await.unwrap()).await;
+    answer.ok::<KeysUploaded>();
+}
+
+#[tokio::test]
 async fn nobody_can_use_up_all_one_time_keys_of_a_device() {
     let server = serve(limits(|l| l.claim_target_burst = 3)).await;
     let mut alice = Publisher::new();

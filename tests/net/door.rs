@@ -121,16 +121,24 @@ async fn nothing_is_done_before_authentication_and_it_may_not_take_for_ever() {
 }
 
 #[tokio::test]
-async fn a_service_goes_by_its_configured_names_and_by_localhost() {
-    let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
-    config.names = vec!["keys.example.org:443".to_owned()];
-    let server = Server::bind(config).await.unwrap();
-    for name in
-        ["keys.example.org:443".to_owned(), format!("localhost:{}", server.local_addr().port())]
-    {
-        let (mut raw, nonce) = Raw::dial(&server).await;
-        let answer = raw.authenticate(&Device::new(), &name, &nonce).await;
-        assert!(matches!(answer, ServerFrame::Welcome { .. }), "{name}: {answer:?}");
+async fn a_service_goes_by_its_configured_names_or_without_any_by_its_address() {
+    let public = "keys.example.org:443".to_owned();
+    for names in [vec![public.clone()], vec![]] {
+        let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
+        config.names = names.clone();
+        let server = Server::bind(config).await.unwrap();
+        let address = server.local_addr();
+        let (local, itself) = (format!("localhost:{}", address.port()), address.to_string());
+        for name in [&public, &local, &itself] {
+            let (mut raw, nonce) = Raw::dial(&server).await;
+            let welcome = match raw.authenticate(&Device::new(), name, &nonce).await {
+                ServerFrame::Welcome { .. } => true,
+                ServerFrame::Refused { code: RefusalCode::WrongServerName, .. } => false,
+                other => panic!("{other:?}"),
+            };
+            // What a device calls its own machine is not what it calls a public service.
+            assert_eq!(welcome, names.is_empty() == (*name != public), "{name} {names:?}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod door;
 mod fake_service;
 mod fixture;
 mod frames;
+mod limits;
 mod mail;
 mod metrics;
 #[cfg(feature = "nats")]

@@ -4,15 +4,16 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 use tracing::{debug, trace};
 
-use super::{End, Wire};
+use super::{End, Share, Wire};
 use crate::{
     primitives::{DeviceId, DoorKey, RoomId},
     protocol::service::{ClientFrame, FrameError, RefusalCode, ServerFrame, Subject},
     server::{
+        addresses::{Address, Addresses},
         hub::{Hub, refusal},
         metrics::Metrics,
-        rate::{Rate, Verdict},
-        store::StoreError,
+        rate::{Rate, Verdict, is_for_room},
+        store::{NewMail, StoreError},
     },
 };
 
@@ -26,13 +27,16 @@ pub(super) struct Conversation<'a> {
     pub(super) device: DeviceId,
     pub(super) nonce: [u8; 32],
     pub(super) rate: Rate,
+    pub(super) addresses: &'a Addresses,
+    pub(super) address: Address,
+    pub(super) share: Share,
 }
 
 impl Conversation<'_> {
     /// Does what a frame asks for. The answer to mail comes when it is durable; it is returned, so
     /// that the next frames need not wait for it.
     pub(super) async fn answer(
-        &self,
+        &mut self,
         wire: &mut Wire,
         bytes: &[u8],
     ) -> Result<Option<UnderWay>, End> {
@@ -60,7 +64,9 @@ impl Conversation<'_> {
             }
         };
         let is_mail = matches!(frame, ClientFrame::Send { .. });
-        if self.rate.count(&frame, bytes.len()) == Verdict::TooFast {
+        if self.rate.count(&frame, bytes.len()) == Verdict::TooFast
+            || (is_for_room(&frame) && !self.addresses.room_frame(self.address))
+        {
             if !matches!(frame, ClientFrame::Ack { .. } | ClientFrame::Leave { .. }) {
                 self.refuse(wire, subject, is_mail, RefusalCode::RateLimited).await?;
                 return Ok(None);
@@ -78,33 +84,48 @@ impl Conversation<'_> {
         }
     }
 
-    async fn handle(&self, frame: ClientFrame) -> Result<Option<UnderWay>, RefusalCode> {
+    async fn handle(&mut self, frame: ClientFrame) -> Result<Option<UnderWay>, RefusalCode> {
         let device = self.device;
         match frame {
             ClientFrame::Enter { room, door, signature } => {
                 if !DoorKey::opens(&door, &room, &self.nonce, &device, &signature) {
                     return Err(RefusalCode::WrongDoor);
                 }
+                let entering = self.share.entering(room, self.addresses, self.address)?;
                 self.hub.enter(room, device).await?;
+                self.share.entered(room, entering);
                 debug!(device = device.short(), room = short(&room), "entered");
             }
             ClientFrame::Send { request, to, bytes } => {
                 let size = bytes.len();
-                let durable = self.hub.send(device, to, bytes).await?;
+                let stranger = self.hub.is_stranger(&device, &to);
+                if !self.addresses.mail(self.address, stranger, size) {
+                    return Err(RefusalCode::RateLimited);
+                }
+                let mail = NewMail { from: device, to, stranger, bytes };
+                let durable = self.hub.send(mail).await?;
                 trace!(from = device.short(), to = to.short(), size, "mail");
                 let answer = async move { (request, durable.await) };
                 return Ok(Some(Box::pin(answer)));
             }
-            ClientFrame::Leave { room } => self.hub.leave(room, device).await?,
+            ClientFrame::Leave { room } => {
+                self.hub.leave(room, device).await?;
+                self.share.left(&room);
+            }
             ClientFrame::Ack { sequence } => self.hub.ack(&device, sequence).await?,
             ClientFrame::Broadcast { room, bytes } => self.hub.broadcast(room, device, bytes)?,
             ClientFrame::SetState { room, stream, bytes } => {
                 let size = bytes.len();
+                let (addresses, address) = (self.addresses, self.address);
+                let said = (room, stream);
+                let more = self.share.saying(said, size, addresses, address)?;
                 self.hub.set_state(room, device, stream, bytes).await?;
+                self.share.said(said, size, more);
                 debug!(device = device.short(), room = short(&room), size, "state set");
             }
             ClientFrame::ClearState { room, stream, bytes } => {
                 self.hub.clear_state(room, device, stream, bytes).await?;
+                self.share.cleared((room, stream));
                 debug!(device = device.short(), room = short(&room), "state cleared");
             }
             ClientFrame::Authenticate { .. } => return Err(RefusalCode::Malformed),

@@ -14,7 +14,7 @@ use crate::{
     protocol::directory::{
         Authorization, AuthorizationError, DirectoryErrorCode as Code, DirectoryRequest,
     },
-    server::{self, http::Visitor, store::Once},
+    server::{self, addresses::Address, http::Visitor, store::Once},
 };
 
 /// How far the device's clock may be from the service's, either way.
@@ -27,6 +27,8 @@ pub(super) struct Signed {
     pub(super) once: Once,
     /// When it came.
     pub(super) now: Timestamp,
+    /// From where.
+    pub(super) address: Address,
     body: Bytes,
 }
 
@@ -39,7 +41,9 @@ impl Signed {
     ) -> Result<Self, Refusal> {
         let now = server::now();
         let authorization = read_header(&request)?;
-        let local = request.extensions().get::<Visitor>().map(|visitor| visitor.local);
+        let visitor = request.extensions().get::<Visitor>();
+        let (local, address) =
+            visitor.map(|visitor| (visitor.local, visitor.address)).ok_or_else(wrong_name)?;
         check_name(directory, &authorization, local)?;
         check_time(&authorization, now)?;
 
@@ -69,7 +73,7 @@ impl Signed {
         id.update(nonce);
         // Longer than it is accepted here: the clocks of a service's nodes differ.
         let once = Once { id: id.finalize().into(), until: time + 2 * SKEW };
-        Ok(Self { device, once, now, body })
+        Ok(Self { device, once, now, address, body })
     }
 
     /// What the body says.
@@ -97,13 +101,17 @@ fn read_header(request: &Request) -> Result<Authorization, Refusal> {
 fn check_name(
     directory: &Directory,
     authorization: &Authorization,
-    local: Option<SocketAddr>,
+    local: SocketAddr,
 ) -> Result<(), Refusal> {
-    if local.is_some_and(|local| directory.names.accept(&authorization.server, local)) {
-        return Ok(());
+    match directory.names.accept(&authorization.server, local) {
+        true => Ok(()),
+        false => Err(wrong_name()),
     }
+}
+
+fn wrong_name() -> Refusal {
     let message = "the service does not go by the name that was dialled; dial one of its names, or add this name to its configuration";
-    Err(Refusal::new(Code::WrongServerName, message))
+    Refusal::new(Code::WrongServerName, message)
 }
 
 fn check_time(authorization: &Authorization, now: Timestamp) -> Result<(), Refusal> {

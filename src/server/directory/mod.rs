@@ -7,8 +7,9 @@
 //!
 //! A request is checked in this order, and a check that fails says what is wrong: its header, the
 //! name of the service that it was signed for, the clock, the size of its body, the signature, how
-//! often this device asks, the body's form, the signatures of the keys in it, and whether it was
-//! carried out before. So nothing is counted against a device that it did not sign.
+//! often this device asks, the body's form, the signatures of the keys in it, how many new devices
+//! come from its address, and whether it was carried out before. So nothing is counted against a
+//! device that it did not sign.
 
 mod authorization;
 mod rates;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use axum::{Router, body::Bytes};
 
 use self::rates::Rates;
-use super::{Limits, metrics::Metrics, names::Names, store::Store};
+use super::{Limits, addresses::Addresses, metrics::Metrics, names::Names, store::Store};
 
 /// What every request needs.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ pub(super) struct Directory {
     store: Arc<dyn Store>,
     names: Arc<Names>,
     metrics: Arc<Metrics>,
+    addresses: Arc<Addresses>,
     rates: Arc<Rates>,
     one_time_keys: usize,
     document: Bytes,
@@ -41,6 +43,7 @@ pub(super) fn router(
     store: Arc<dyn Store>,
     names: Arc<Names>,
     metrics: Arc<Metrics>,
+    addresses: Arc<Addresses>,
     limits: &Limits,
 ) -> Router {
     let rates = Arc::new(Rates::new(limits));
@@ -48,6 +51,6 @@ pub(super) fn router(
     // It consists of texts, numbers and lists alone.
     let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
     let one_time_keys = limits.one_time_keys;
-    let directory = Directory { store, names, metrics, rates, one_time_keys, document };
+    let directory = Directory { store, names, metrics, addresses, rates, one_time_keys, document };
     router.with_state(directory)
 }

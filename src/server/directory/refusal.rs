@@ -39,6 +39,13 @@ impl Refusal {
         Self { retry_after: Some(wait), ..Self::new(Code::RateLimited, message) }
     }
 
+    /// Too many devices that are new here came from one address.
+    pub(super) fn too_many_new() -> Self {
+        let message = "too many new devices from this address; try again in a minute, or raise new_devices_per_address at the service";
+        let retry_after = Some(Duration::from_mins(1));
+        Self { retry_after, ..Self::new(Code::RateLimited, message) }
+    }
+
     fn status(&self) -> StatusCode {
         match self.code {
             Code::MalformedAuthorization | Code::ClockSkew | Code::WrongSignature => {

@@ -109,7 +109,14 @@ async fn upload(
         let message = "a key in this upload is not signed by the device that uploads it; a device uploads its own keys only";
         Refusal::new(Code::WrongKeySignature, message)
     })?;
-    let Signed { device, once, now, .. } = signed;
+    let Signed { device, once, now, address, .. } = signed;
+    // Places for devices are there for all. The store refuses whoever brings no device keys.
+    if upload.device_keys.is_some()
+        && directory.store.device(&device).await?.is_none()
+        && !directory.addresses.new_device(address)
+    {
+        return Err(Refusal::too_many_new());
+    }
     let left = directory.store.upload(once, device, upload, now).await?;
     Ok(Json(KeysUploaded { one_time_keys: left as u64 }))
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Service, Visitor, over};
+use super::{Service, Visitor, metered::Metered, over};
 use crate::{
     protocol::service::{MAX_FRAME, PATH},
     server::{connection, directory},
@@ -30,6 +30,9 @@ use crate::{
 /// What is read of a device's socket at a time. The WebSocket library zeroes so much before each
 /// read, and its default of 128 KiB costs more than all else that a small frame needs.
 const READ: usize = 4 * 1024;
+
+/// What is read of a WebSocket until its device has authenticated, which takes some 400 bytes.
+const UNKNOWN: usize = 4 * 1024;
 
 /// What a request's head may hold; a socket that sends more is closed. hyper's default of some
 /// 400 KiB would be two gigabytes for all the sockets that may be open.
@@ -42,8 +45,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Everything that can be asked for on the public listener.
 pub(super) fn router(service: Service) -> Router {
     let (store, names) = (service.hub.store.clone(), service.names.clone());
-    let metrics = service.metrics.clone();
-    let directory = directory::router(store, names, metrics, &service.hub.limits);
+    let (metrics, addresses) = (service.metrics.clone(), service.addresses.clone());
+    let directory = directory::router(store, names, metrics, addresses, &service.hub.limits);
     let routes = Router::new().route(PATH, get(connect)).merge(health());
     bounded(routes.with_state(service.clone()).merge(directory), &service)
 }
@@ -76,6 +79,7 @@ pub(super) async fn serve(
     let limits = &service.hub.limits;
     let mut phase = service.phase.clone();
     let router = TowerToHyperService::new(router);
+    let stream = Metered::new(stream, visitor.allowance.clone());
     let answers = hyper::service::service_fn(|mut request: Request<Incoming>| {
         let (visitor, service, router) = (visitor.clone(), service.clone(), router.clone());
         async move {
@@ -161,6 +165,7 @@ async fn connect(
         .read_buffer_size(READ)
         .max_message_size(2 * MAX_FRAME)
         .max_frame_size(2 * MAX_FRAME);
+    visitor.allowance.limit(UNKNOWN);
     upgrade.on_upgrade(move |socket| connection::serve(socket, service, visitor))
 }
 

@@ -26,6 +26,40 @@ impl Rooms {
     }
 }
 
+impl Rooms {
+    fn expire_all(&mut self, now: Instant) -> Vec<Dropped> {
+        let expired = self.expire(now, usize::MAX);
+        assert!(!expired.more);
+        self.check();
+        expired.dropped
+    }
+
+    /// That what is counted is what is there.
+    fn check(&self) {
+        let (mut leavers, mut stale, mut bytes) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for (&room, members) in &self.rooms {
+            assert!(!members.is_over(), "{room} is remembered for nothing");
+            leavers.extend(members.left.iter().map(|(&device, &until)| (until, room, device)));
+            let mut here = 0;
+            for (&(device, stream), stored) in &members.state {
+                here += stored.cost();
+                stale.extend(stored.expires.map(|expires| (expires, room, device, stream)));
+            }
+            assert_eq!(members.bytes, here);
+            bytes += here;
+        }
+        assert_eq!((&self.leavers, &self.stale, self.bytes), (&leavers, &stale, bytes));
+    }
+}
+
+fn room(number: u8) -> RoomId {
+    RoomId::from_bytes([number; 32])
+}
+
+fn stream(number: u8) -> StreamId {
+    StreamId::from_bytes([number; 16])
+}
+
 fn offer() -> Payload {
     Payload::from(b"offer")
 }
@@ -57,13 +91,13 @@ fn state_outlives_its_device_by_the_grace_and_returns_only_if_said_again() {
     }
     assert!(rooms.leave(&ROOM, &A, &limits, now));
     assert!(!rooms.leave(&ROOM, &A, &limits, now), "it is gone already");
-    assert_eq!(rooms.expire(now + limits.state_grace - Duration::from_millis(1)), []);
+    assert_eq!(rooms.expire_all(now + limits.state_grace - Duration::from_millis(1)), []);
 
     // It comes back in time, but says only one of its streams again.
     rooms.try_enter(A, &limits).unwrap();
     assert_eq!(rooms.try_set(A, STREAM, offer(), &limits), Ok(false), "unchanged");
     let dropped = Dropped { room: ROOM, device: A, stream: old };
-    assert_eq!(rooms.expire(now + limits.state_grace), [dropped]);
+    assert_eq!(rooms.expire_all(now + limits.state_grace), [dropped]);
     rooms.try_enter(B, &limits).unwrap();
     assert_eq!(rooms.entry(&ROOM, &B).unwrap().state.len(), 1);
 }
@@ -78,10 +112,10 @@ fn members_who_left_are_acquaintances_for_a_while_and_then_strangers() {
     rooms.leave(&ROOM, &B, &limits, now);
     assert!(rooms.acquainted(&A, &B), "mail for who will be back");
     assert!(!rooms.acquainted(&B, &A), "who is in no room sends as a stranger");
-    rooms.expire(now + limits.acquaintance);
+    rooms.expire_all(now + limits.acquaintance);
     assert!(!rooms.acquainted(&A, &B));
     rooms.leave(&ROOM, &A, &limits, now);
-    rooms.expire(now + limits.acquaintance);
+    rooms.expire_all(now + limits.acquaintance);
     assert!(rooms.rooms.is_empty() && rooms.places.is_empty(), "nothing is left behind");
 }
 
@@ -111,4 +145,94 @@ fn rooms_members_and_streams_are_bounded() {
     assert_eq!(rooms.try_set(A, STREAM, large, &limits), Err(RefusalCode::TooLarge));
     rooms.clear_state(&ROOM, A, STREAM);
     assert_eq!(rooms.try_set(A, second, offer(), &limits), Ok(true));
+}
+
+#[test]
+fn the_state_of_one_room_and_of_all_together_is_bounded_in_bytes() {
+    let each = KEEPING + 10;
+    let limits = Limits { room_state_bytes: 2 * each, state_bytes: 3 * each, ..Limits::default() };
+    let (mut rooms, quota) = (Rooms::default(), Err(RefusalCode::QuotaExceeded));
+    let bytes = |length: usize| Payload::from(vec![7; length]);
+    let may = |rooms: &Rooms, number, n, length| {
+        rooms.may_set_state(&room(number), A, stream(n), &bytes(length), &limits)
+    };
+    let set = |rooms: &mut Rooms, number, n, length| {
+        may(rooms, number, n, length).unwrap();
+        rooms.set_state(room(number), A, stream(n), bytes(length));
+        rooms.check();
+    };
+    for number in [1, 2] {
+        rooms.enter(room(number), A);
+    }
+    set(&mut rooms, 1, 1, 10);
+    set(&mut rooms, 1, 2, 10);
+    assert_eq!(may(&rooms, 1, 3, 0), quota, "the room is full, also of empty ones");
+    assert_eq!(may(&rooms, 1, 2, 11), quota);
+    set(&mut rooms, 1, 2, 10);
+    set(&mut rooms, 2, 1, 10);
+    assert_eq!(may(&rooms, 2, 2, 0), quota, "all rooms are full");
+    set(&mut rooms, 1, 2, 4);
+    assert_eq!(may(&rooms, 2, 1, 17), quota);
+    set(&mut rooms, 2, 1, 16);
+    rooms.clear_state(&room(1), A, stream(1));
+    set(&mut rooms, 2, 2, 0);
+
+    // What is dropped makes room as well.
+    let now = Instant::now();
+    rooms.leave(&room(2), &A, &limits, now);
+    assert_eq!(rooms.expire_all(now + limits.state_grace).len(), 2);
+    rooms.enter(room(2), A);
+    set(&mut rooms, 2, 3, each + 10 - 4);
+}
+
+#[test]
+fn rooms_and_those_who_left_them_are_bounded() {
+    let limits = Limits { rooms: 2, ..Limits::default() };
+    let (mut rooms, now) = (Rooms::default(), Instant::now());
+    for number in [1, 2] {
+        assert_eq!(rooms.may_enter(&room(number), &A, &limits), Ok(()));
+        rooms.enter(room(number), A);
+    }
+    assert_eq!(rooms.may_enter(&room(3), &B, &limits), Err(RefusalCode::QuotaExceeded));
+    assert_eq!(rooms.may_enter(&room(2), &B, &limits), Ok(()), "into one that is there");
+
+    // More than are remembered come and go: of the first, nothing stays.
+    for n in 10..30 {
+        let device = DeviceId::from_bytes([n; 32]);
+        rooms.enter(room(1), device);
+        rooms.leave(&room(1), &device, &limits, now + Duration::from_millis(n.into()));
+        rooms.check();
+        assert!(rooms.leavers.len() <= 2 * LEAVERS);
+    }
+    assert!(rooms.acquainted(&A, &DeviceId::from_bytes([29; 32])));
+    assert!(!rooms.acquainted(&A, &DeviceId::from_bytes([10; 32])));
+    // An empty room counts until nobody is remembered of it.
+    rooms.leave(&room(2), &A, &limits, now);
+    assert_eq!(rooms.may_enter(&room(3), &B, &limits), Ok(()), "the earliest is pushed out");
+}
+
+#[test]
+fn what_is_due_is_forgotten_in_slices_and_nothing_else_is_looked_at() {
+    let (mut rooms, limits, now) = (Rooms::default(), Limits::default(), Instant::now());
+    for n in 0..10 {
+        rooms.try_enter(A, &limits).unwrap();
+        rooms.try_set(A, stream(n), offer(), &limits).unwrap();
+    }
+    rooms.leave(&ROOM, &A, &limits, now);
+    let due = now + limits.state_grace;
+    for (dropped, more) in [(4, true), (4, true), (2, false), (0, false)] {
+        let expired = rooms.expire(due, 4);
+        assert_eq!((expired.dropped.len(), expired.more), (dropped, more));
+        rooms.check();
+    }
+    // It comes and goes: each time counts anew, and the earlier ones count no more.
+    let later = now + Duration::from_secs(30);
+    rooms.try_enter(A, &limits).unwrap();
+    rooms.check();
+    rooms.leave(&ROOM, &A, &limits, later);
+    rooms.try_enter(B, &limits).unwrap();
+    rooms.expire_all(now + limits.acquaintance);
+    assert!(rooms.acquainted(&B, &A));
+    rooms.expire_all(later + limits.acquaintance);
+    assert!(!rooms.acquainted(&B, &A));
 }

@@ -42,7 +42,8 @@ pub(crate) struct Arguments {
     /// Where to listen; all devices must be able to reach it [default: 127.0.0.1:7600]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// A name by which devices dial this service, as it stands in invite links; repeat for more
+    /// A name by which devices dial this service, as it stands in invite links; repeat for more.
+    /// With names it goes by no other, also not by its address
     #[arg(long = "name", value_name = "NAME:PORT")]
     names: Vec<String>,
     /// Where public keys and mail are kept: redb in the data folder, memory nowhere, or NATS for a

@@ -105,6 +105,9 @@ pub(crate) fn lift(limits: &mut Limits) {
         &mut limits.mailbox_bytes,
         &mut limits.sender_quota,
         &mut limits.stranger_lane,
+        &mut limits.rooms,
+        &mut limits.room_state_bytes,
+        &mut limits.state_bytes,
     ] {
         *many = MANY;
     }
@@ -124,6 +127,9 @@ pub(crate) fn lift(limits: &mut Limits) {
     }
     (limits.connections_per_address, limits.sockets_per_address) = (0, 0);
     (limits.accept_rate, limits.request_rate) = (0, 0);
+    (limits.rooms_per_address, limits.state_bytes_per_address) = (0, 0);
+    (limits.new_devices_per_address, limits.room_rate_per_address) = (0, 0);
+    (limits.mail_rate_per_address, limits.stranger_rate_per_address) = (0, 0);
     (limits.connections, limits.sockets) = (1 << 20, 1 << 16);
     limits.room_members = 1 << 20;
     limits.request_body = 1 << 20;

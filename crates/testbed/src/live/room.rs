@@ -44,6 +44,12 @@ impl Room {
         config.limits.connections_per_address = 0;
         config.limits.sockets_per_address = 0;
         config.limits.accept_rate = 0;
+        config.limits.new_devices_per_address = 0;
+        config.limits.rooms_per_address = 0;
+        config.limits.state_bytes_per_address = 0;
+        config.limits.room_rate_per_address = 0;
+        config.limits.mail_rate_per_address = 0;
+        config.limits.stranger_rate_per_address = 0;
         let server = Server::bind(config).await?;
         let invite = Invite::generate(server.local_addr().to_string())?;
         eprintln!("key service on {}, its store is {}", server.local_addr(), store.name());

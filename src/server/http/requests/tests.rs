@@ -8,7 +8,7 @@ use tokio::{
 
 use super::*;
 use crate::server::{
-    Limits, Phase, doorbells::Doorbells, hub::Hub, metrics::Metrics, names::Names,
+    Limits, Phase, doorbells::Doorbells, http::Allowance, hub::Hub, metrics::Metrics, names::Names,
     store::memory::Memory,
 };
 
@@ -24,6 +24,7 @@ fn socket(limits: Limits) -> (DuplexStream, watch::Sender<Phase>) {
         local,
         address: std::net::IpAddr::from([10, 0, 0, 1]).into(),
         place: Arc::default(),
+        allowance: Allowance::default(),
         _alive: mpsc::channel(1).0,
     };
     let length = post(|body: Bytes| async move { body.len().to_string() });
