@@ -36,7 +36,7 @@ impl Rooms {
                 continue;
             }
             if looks.is_multiple_of(ALIVE) {
-                self.tell_nodes(What::Alive).await;
+                let _ = self.tell_nodes(What::Alive).await;
             }
             {
                 let mut known = self.lock();

@@ -40,7 +40,7 @@ use super::{
     spawn, take,
 };
 use crate::{
-    primitives::{DeviceId, RoomId},
+    primitives::{DeviceId, RoomId, Timestamp},
     protocol::service::Payload,
     server::{
         bus::{Bus, BusEvents, RoomChange},
@@ -155,16 +155,14 @@ impl Rooms {
         }
     }
 
-    async fn tell_nodes(&self, what: What) {
+    async fn tell_nodes(&self, what: What) -> Result<(), StoreError> {
         let told = Told { node: self.shared.node, what };
-        let Ok(bytes) = postcard::to_stdvec(&told) else { return };
-        if self.shared.nats.check().is_err() {
-            return;
-        }
+        let bytes = postcard::to_stdvec(&told).map_err(unavailable)?;
+        self.shared.nats.check()?;
         let subject = self.shared.layout.between_nodes("rooms");
-        if let Err(error) = within(self.shared.nats.client.publish(subject, bytes.into())).await {
-            debug!(%error, "other nodes could not be told something");
-        }
+        let told = within(self.shared.nats.client.publish(subject, bytes.into())).await;
+        told.and_then(|told| told.map_err(unavailable))
+            .inspect_err(|error| debug!(%error, "other nodes could not be told something"))
     }
 }
 
@@ -186,7 +184,8 @@ impl Bus for NatsBus {
 
     async fn close(&self) {
         take(&self.tasks).shutdown().await;
-        self.rooms.tell_nodes(What::Bye).await;
+        // Who does not hear it learns it by the lease.
+        let _ = self.rooms.tell_nodes(What::Bye).await;
         let _ = within(self.rooms.shared.nats.client.flush()).await;
     }
 
@@ -211,10 +210,10 @@ impl Bus for NatsBus {
     }
 
     async fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload) {
-        self.rooms.tell_nodes(What::Broadcast(room, from, bytes)).await;
+        let _ = self.rooms.tell_nodes(What::Broadcast(room, from, bytes)).await;
     }
 
-    async fn attached(&self, device: DeviceId) {
-        self.rooms.tell_nodes(What::Attached(device)).await;
+    async fn attached(&self, device: DeviceId, at: Timestamp) -> Result<(), StoreError> {
+        self.rooms.tell_nodes(What::Attached(device, at)).await
     }
 }
