@@ -1,3 +1,5 @@
+mod keeping;
+
 use std::{
     sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
@@ -7,7 +9,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     NatsBus,
-    entry::{Key, Value},
+    entry::{Entry, Key, Value},
+    mirror::Mirror,
 };
 use crate::{
     primitives::{DeviceId, RoomId, StreamId, Timestamp},
