@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::store::StoreError;
 use crate::{
-    primitives::{DeviceId, RoomId, StreamId},
+    primitives::{DeviceId, RoomId, StreamId, Timestamp},
     protocol::service::Payload,
 };
 
@@ -57,8 +57,8 @@ pub(super) trait BusEvents: Send + Sync + 'static {
     fn apply(&self, change: RoomChange);
     /// Somebody on another node told the whole room something.
     fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload);
-    /// A device has connected to another node; an older connection to this one is over.
-    fn attached_elsewhere(&self, device: DeviceId);
+    /// A device has connected to another node at that time; an older connection to this one is over.
+    fn attached_elsewhere(&self, device: DeviceId, at: Timestamp);
 }
 
 /// The contract; see the module.
@@ -71,8 +71,8 @@ pub(super) trait Bus: Send + Sync + 'static {
     async fn propose(&self, change: RoomChange) -> Result<(), StoreError>;
     /// Passes a broadcast on to the other nodes; it may be lost.
     async fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload);
-    /// Tells the other nodes that a device has connected here.
-    async fn attached(&self, device: DeviceId);
+    /// Tells the other nodes that a device has connected here at that time.
+    async fn attached(&self, device: DeviceId, at: Timestamp) -> Result<(), StoreError>;
     /// Says that this node goes, and ends. Let devices leave before, or they count as gone only by
     /// this. Close the bus before the store.
     async fn close(&self);

@@ -62,7 +62,7 @@ impl From<FrameError> for End {
 
 /// Serves one device, from the challenge to the end.
 pub(super) async fn serve(socket: WebSocket, service: Service, visitor: Visitor) {
-    let mut wire = Wire { socket, heard: Instant::now() };
+    let mut wire = Wire { socket, heard: Instant::now(), quiet_until: Instant::now() };
     let mut phase = service.phase.clone();
     let end = tokio::select! {
         end = converse(&mut wire, &service, &visitor) => end,
@@ -240,11 +240,16 @@ struct Wire {
     socket: WebSocket,
     /// When the other side last gave a sign of life.
     heard: Instant,
+    /// When to read on, after something came too fast.
+    quiet_until: Instant,
 }
 
 impl Wire {
     /// One binary message, or nothing if it was a sign of life only. Safe to cancel.
     async fn receive(&mut self) -> Result<Option<Bytes>, End> {
+        if self.quiet_until > Instant::now() {
+            sleep_until(self.quiet_until.into()).await;
+        }
         let message = match self.socket.recv().await {
             Some(Ok(message)) => message,
             Some(Err(error)) => {
@@ -263,6 +268,13 @@ impl Wire {
             Message::Ping(_) | Message::Pong(_) => Ok(None),
             Message::Close(_) => Err(End::Lost),
         }
+    }
+
+    /// Reads no more for a while, the longer the more came. Otherwise whoever floods costs us as much
+    /// after its limit as before: what is refused has been read.
+    fn read_slower(&mut self, bytes: usize) {
+        let pause = Duration::from_millis(10) + Duration::from_micros(bytes as u64);
+        self.quiet_until = Instant::now() + pause;
     }
 
     async fn send(&mut self, frame: &ServerFrame) -> Result<(), End> {

@@ -21,7 +21,7 @@ use super::{
     store::{Durable, NewMail, Store, StoreError, StoredMail},
 };
 use crate::{
-    primitives::{DeviceId, RoomId, StreamId},
+    primitives::{DeviceId, RoomId, StreamId, Timestamp},
     protocol::service::{Payload, RefusalCode, ServerFrame},
 };
 
@@ -57,11 +57,13 @@ struct Inner {
 /// The hub's end of one connection. Dropping it tells the connection that it was replaced.
 struct Link {
     connection: u64,
+    since: Timestamp,
     outbox: mpsc::Sender<Told>,
     lagged: Arc<AtomicBool>,
 }
 
 /// What a connection is to pass on.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// An encoded frame.
     Frame(Bytes),
@@ -109,14 +111,15 @@ impl Hub {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         let (sender, outbox) = mpsc::channel(OUTBOX);
         let lagged = Arc::new(AtomicBool::new(false));
-        let link = Link { connection, outbox: sender, lagged: lagged.clone() };
+        let since = super::now();
+        let link = Link { connection, since, outbox: sender, lagged: lagged.clone() };
         let mail = self.bells.hang(device);
         let mut inner = self.lock();
         if inner.links.insert(device, link).is_some() {
             self.leave_all(&mut inner, device);
         }
         if let Some(nodes) = self.nodes.get() {
-            nodes.attached(device);
+            nodes.attached(device, since);
         }
         Attachment { hub: self.clone(), device, connection, outbox, mail, lagged }
     }
@@ -256,11 +259,9 @@ impl Hub {
 
     fn leave_all(&self, inner: &mut Inner, device: DeviceId) {
         for room in inner.rooms.places(&device) {
-            let change = RoomChange::Leave { room, device };
             match self.nodes.get() {
-                None => inner.apply(change, &self.limits),
-                // If the other nodes cannot be told now, this node's lease tells them.
-                Some(nodes) => drop(nodes.propose(change)),
+                None => inner.apply(RoomChange::Leave { room, device }, &self.limits),
+                Some(nodes) => nodes.leave(room, device),
             }
         }
     }
@@ -291,9 +292,14 @@ impl BusEvents for Hub {
         self.lock().broadcast(&room, &from, frame);
     }
 
-    fn attached_elsewhere(&self, device: DeviceId) {
-        // Its connection ends, and takes it out of the rooms that it entered here.
-        self.lock().links.remove(&device);
+    fn attached_elsewhere(&self, device: DeviceId, at: Timestamp) {
+        let mut inner = self.lock();
+        // This may be late, and the device back here. Should clocks differ, an old connection ends
+        // by its silence; a new one must not end.
+        if inner.links.get(&device).is_some_and(|link| link.since < at) {
+            // It takes the device out of the rooms that were entered by way of it.
+            inner.links.remove(&device);
+        }
     }
 }
 

@@ -111,14 +111,16 @@ pub struct Limits {
     pub mail_payload: usize,
     /// Messages that wait for one recipient.
     pub mailbox_count: usize,
-    /// Bytes that wait for one recipient.
+    /// Bytes that wait for one recipient. On NATS they are not counted:
+    /// [`mailbox_count`](Self::mailbox_count) and [`mail_payload`](Self::mail_payload) bound them.
     pub mailbox_bytes: usize,
     /// Messages from one sender that wait for one recipient.
     pub sender_quota: usize,
     /// Messages that wait for one recipient from all the senders it shares no room with, and from
     /// itself.
     pub stranger_lane: usize,
-    /// Bytes from strangers that wait for all recipients together.
+    /// Bytes from strangers that wait for all recipients together. On NATS they are not counted:
+    /// [`store_bytes`](Self::store_bytes) bounds them, with all other mail.
     pub stranger_bytes: usize,
     /// Bytes that wait for all recipients together.
     pub store_bytes: usize,

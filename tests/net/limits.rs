@@ -35,7 +35,7 @@ async fn mail(raw: &mut Raw, to: &Device, bytes: usize) -> Result<(), RefusalCod
         match raw.receive().await {
             ServerFrame::Accepted { .. } => return Ok(()),
             ServerFrame::Refused { subject: Subject::Request(1), code } => return Err(code),
-            ServerFrame::Mail { .. } | ServerFrame::Present { .. } => {}
+            ServerFrame::Mail { .. } | ServerFrame::Present { .. } | ServerFrame::Gone { .. } => {}
             other => panic!("{other:?}"),
         }
     }

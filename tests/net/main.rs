@@ -1,6 +1,6 @@
 //! The key service and its client over real sockets on the loopback interface.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::unwrap_used)]
 
 mod addresses;
 mod client;

@@ -1,5 +1,7 @@
 //! Two nodes of one service: real servers on one NATS, and devices at both.
 
+use std::time::{Duration, Instant};
+
 use olmcast::{
     client::connection::{ConnectionEvent, DownReason},
     primitives::{Invite, StreamId},
@@ -152,4 +154,37 @@ async fn limits_hold_over_all_nodes() {
         let refused = ConnectionEvent::RoomRefused { room, code };
         wait_for(&mut third, |event| *event == refused).await;
     }
+}
+
+#[tokio::test]
+async fn when_a_node_vanishes_without_a_word_its_devices_are_gone_at_the_other() {
+    let Some(mut nodes) = two().await else { return };
+    let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
+    config.store = store();
+    nodes[0] = Server::bind(config.clone()).await.unwrap();
+    // With a runtime of its own, which stops in the middle of everything.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    nodes[1] = runtime.spawn(Server::bind(config)).await.unwrap().unwrap();
+    let [here, there] = invites(&nodes);
+    let (room, a, b) = (here.room(), Device::new(), Device::new());
+    let mut at_a = a.connect(&here).await;
+    let at_b = b.connect(&there).await;
+    at_b.handle().set_state(room, STREAM, b"offer").unwrap();
+    let came = ConnectionEvent::Present { room, device: b.id() };
+    wait_for(&mut at_a, |event| *event == came).await;
+    wait_for(&mut at_a, |event| matches!(event, ConnectionEvent::State { .. })).await;
+
+    runtime.shutdown_background();
+    let vanished = Instant::now();
+    let gone = ConnectionEvent::Gone { room, device: b.id() };
+    tokio::time::timeout(Duration::from_secs(9), async {
+        wait_for(&mut at_a, |event| *event == gone).await;
+    })
+    .await
+    .expect("its device should be gone");
+    let after = vanished.elapsed();
+    assert!(after > Duration::from_secs(3), "{after:?}: somebody said a word");
+    drop(at_b);
+    let _at_b = b.connect(&here).await;
+    wait_for(&mut at_a, |event| *event == came).await;
 }

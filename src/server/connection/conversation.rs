@@ -1,7 +1,4 @@
-use std::time::Duration;
-
 use futures_util::future::BoxFuture;
-use tokio::time::sleep;
 use tracing::{debug, trace};
 
 use super::{End, Share, Wire};
@@ -67,12 +64,12 @@ impl Conversation<'_> {
         if self.rate.count(&frame, bytes.len()) == Verdict::TooFast
             || (is_for_room(&frame) && !self.addresses.room_frame(self.address))
         {
+            wire.read_slower(bytes.len());
+            // These two cannot be refused.
             if !matches!(frame, ClientFrame::Ack { .. } | ClientFrame::Leave { .. }) {
                 self.refuse(wire, subject, is_mail, RefusalCode::RateLimited).await?;
                 return Ok(None);
             }
-            // These two cannot be refused, so whoever sends too many waits.
-            sleep(Duration::from_millis(20)).await;
         }
         match self.handle(frame).await {
             Ok(Some(under_way)) => Ok(Some(under_way)),
@@ -80,7 +77,12 @@ impl Conversation<'_> {
                 self.metrics.frame(false, None);
                 Ok(None)
             }
-            Err(code) => self.refuse(wire, subject, is_mail, code).await.map(|()| None),
+            Err(code) => {
+                if code == RefusalCode::RateLimited {
+                    wire.read_slower(bytes.len());
+                }
+                self.refuse(wire, subject, is_mail, code).await.map(|()| None)
+            }
         }
     }
 

@@ -231,8 +231,8 @@ struct Deleted {
     success: bool,
 }
 
-/// What a server says of a message that was deleted before.
-const GONE: [&str; 2] = ["no message found", "deleted message"];
+/// What a server says of a message that was deleted before, or was in a stream that was made anew.
+const GONE: [&str; 3] = ["no message found", "deleted message", "stream store EOF"];
 
 /// Bounds an operation.
 pub(super) async fn within<T>(operation: impl Future<Output = T>) -> Result<T, StoreError> {

@@ -19,6 +19,9 @@ use crate::{primitives::DeviceId, server::Limits};
 pub(super) const SHARDS: u8 = 4;
 /// Version of everything that is stored.
 const VERSION: u32 = 1;
+/// What the stream of rooms may take on each server. Nodes put nothing new into it from half of that
+/// on, so that what is over can always be said.
+pub(super) const ROOMS_BYTES: usize = 512 << 20;
 /// How long a request is remembered: longer than any is accepted after it was signed.
 const REMEMBERED: Duration = Duration::from_secs(180);
 /// How often a new stream is asked whether it is there, and after which pause.
@@ -177,7 +180,11 @@ impl Layout {
                 discard_new_per_subject: true,
                 ..named("once", ".*")
             },
-            named("rooms", ".>"),
+            Config {
+                max_bytes: limit(ROOMS_BYTES),
+                discard: DiscardPolicy::New,
+                ..named("rooms", ".>")
+            },
         ];
         single.into_iter().chain(sharded).collect()
     }

@@ -189,6 +189,7 @@ impl Shared {
                         let Some(shared) = shared.upgrade() else { return };
                         // Wake-ups may have been lost, and may be until all servers know that
                         // this one listens at another place now.
+                        shared.recents.doubt();
                         shared.bells.ring_all();
                         if changed.is_err() { return }
                         let bells = shared.bells.clone();
@@ -212,14 +213,36 @@ impl Shared {
         })
     }
 
+    /// Rings a bell some more times, when a read may have been behind what was stored. Whoever
+    /// stored it has rung already, and does so no more.
+    fn ring_again(self: &Arc<Self>, device: DeviceId) {
+        if !self.recents.ring_again(&device) {
+            return;
+        }
+        let shared = Arc::downgrade(self);
+        spawn(&self.listening, async move {
+            while let Some(pause) =
+                shared.upgrade().and_then(|shared| shared.recents.next_ring(&device))
+            {
+                sleep(pause).await;
+                let Some(shared) = shared.upgrade() else { return };
+                shared.bells.ring(&device);
+            }
+        });
+    }
+
     pub(super) async fn mail_after(
-        &self,
+        self: &Arc<Self>,
         device: &DeviceId,
         sequence: u64,
         at_most: usize,
     ) -> Result<Vec<StoredMail>, StoreError> {
         let (stream, subject) = (self.layout.mail_stream(device), self.layout.all_mail(device));
-        let (newest, acked) = self.recents.bounds(device);
+        let (newest, acked, unknown) = self.recents.bounds(device);
+        if unknown {
+            // Any answer has to be believed, be it of a replica that is behind.
+            self.ring_again(*device);
+        }
         let after = sequence.max(acked);
         let mut pauses = BEHIND.into_iter();
         loop {
@@ -238,7 +261,9 @@ impl Shared {
                 return Ok(mail);
             }
             let Some(pause) = pauses.next() else {
+                // It is gone, or this replica is far behind.
                 self.recents.missing(device, newest);
+                self.ring_again(*device);
                 return Ok(mail);
             };
             sleep(pause).await;

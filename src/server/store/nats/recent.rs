@@ -11,7 +11,15 @@ const COUNTED: Duration = Duration::from_secs(1);
 /// For how long it is believed that there is no room.
 const FULL: Duration = Duration::from_millis(100);
 /// After how long without news a device is forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(10);
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// After which pauses a recipient is rung again whose last read may have been behind. Each is up to
+/// twice as long, another one for each device: a replica is behind for all of them at a time.
+const LATER: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
 
 /// What this node knows about recipients since a moment ago. Reads may be answered by a replica
 /// that is behind, and this is how one notices.
@@ -24,6 +32,10 @@ struct Recent {
     newest: u64,
     /// Up to where mail is acknowledged.
     acked: u64,
+    /// Whether its mail was read here, and wake-ups have been heard since.
+    read: bool,
+    /// How often it was rung again since a read that may have been behind, until that is over.
+    rung: Option<usize>,
     /// Room for mail from anybody, and from strangers.
     room: [Option<Room>; 2],
 }
@@ -58,8 +70,8 @@ impl Recents {
 
     fn with<T>(&self, device: &DeviceId, change: impl FnOnce(&mut Recent) -> T) -> T {
         let (mut recents, news) = (self.lock(), Instant::now());
-        let recent =
-            recents.entry(*device).or_insert(Recent { news, newest: 0, acked: 0, room: [None; 2] });
+        let new = Recent { news, newest: 0, acked: 0, read: false, rung: None, room: [None; 2] };
+        let recent = recents.entry(*device).or_insert(new);
         recent.news = news;
         change(recent)
     }
@@ -77,9 +89,33 @@ impl Recents {
         });
     }
 
-    /// Up to where mail must be there, and up to where it must not.
-    pub(super) fn bounds(&self, device: &DeviceId) -> (u64, u64) {
-        self.lock().get(device).map_or((0, 0), |recent| (recent.newest, recent.acked))
+    /// Mail is about to be read: up to where it must be there, up to where it must not, and whether
+    /// there may be more of which nobody tells any more.
+    pub(super) fn bounds(&self, device: &DeviceId) -> (u64, u64, bool) {
+        self.with(device, |recent| {
+            let unknown = !recent.read;
+            recent.read = true;
+            (recent.newest, recent.acked, unknown)
+        })
+    }
+
+    /// Wake-ups may have been lost, of any device.
+    pub(super) fn doubt(&self) {
+        self.lock().values_mut().for_each(|recent| recent.read = false);
+    }
+
+    /// A read may have been behind: the device is to be rung again. True if nobody does so yet.
+    pub(super) fn ring_again(&self, device: &DeviceId) -> bool {
+        self.with(device, |recent| recent.rung.replace(0).is_none())
+    }
+
+    /// After which pause the device is to be rung again, if it is.
+    pub(super) fn next_ring(&self, device: &DeviceId) -> Option<Duration> {
+        self.with(device, |recent| {
+            let pause = recent.rung.and_then(|rung| LATER.get(rung));
+            recent.rung = pause.and(recent.rung).map(|rung| rung + 1);
+            pause.map(|pause| *pause + *pause * u32::from(device.as_bytes()[1]) / 256)
+        })
     }
 
     /// What was thought to be stored is gone: it was too old, or another node acknowledged it.
@@ -124,6 +160,7 @@ impl Recents {
 
     /// Forgets whom there was no news about for a while.
     pub(super) fn forget(&self) {
-        self.lock().retain(|_, recent| recent.news.elapsed() < FORGOTTEN);
+        let mut recents = self.lock();
+        recents.retain(|_, recent| recent.rung.is_some() || recent.news.elapsed() < FORGOTTEN);
     }
 }

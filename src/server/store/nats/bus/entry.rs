@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::layout::Layout;
 use crate::{
-    primitives::{DeviceId, RoomId, StreamId},
+    primitives::{DeviceId, RoomId, StreamId, Timestamp},
     protocol::service::Payload,
 };
 
@@ -68,5 +68,6 @@ pub(super) enum What {
     /// The node goes, and whoever is still connected to it.
     Bye,
     Broadcast(RoomId, DeviceId, Payload),
-    Attached(DeviceId),
+    /// A device has connected to it, and when.
+    Attached(DeviceId, Timestamp),
 }

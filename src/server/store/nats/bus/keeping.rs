@@ -3,6 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
@@ -19,93 +20,124 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(500);
 /// How often it says that it is there, in looks.
 const ALIVE: u32 = 4;
-/// How often it does what is to be done in the stream, in looks.
-const CHORES: u32 = 2;
+/// How late a look may be before it says nothing about the others: it is this node that was away.
+const LATE: Duration = Duration::from_secs(2);
+/// How often a node does what is to be done in the stream, how much of each kind in one round, how
+/// much of that at once, and the pause before the next round if there is more.
+const CHORES: Duration = Duration::from_secs(1);
+const ROUND: usize = 512;
+const AT_ONCE: usize = 32;
+const MORE: Duration = Duration::from_millis(200);
+
+/// Where a device was said to be, and the revision that says so.
+type Said = (RoomId, DeviceId, u64);
 
 impl Rooms {
-    /// Keeps the node alive, and stream and truth the same, for as long as it is polled.
-    pub(super) async fn keep(self: Arc<Self>) {
+    /// Says that the node is there and looks which others are, for as long as it is polled. Nothing
+    /// else is done here: while this waits, others take all who are connected here for gone.
+    pub(super) async fn keep_alive(self: Arc<Self>) {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looks: u32 = 0;
-        loop {
+        let mut looked = Instant::now();
+        for look in (0..ALIVE).cycle() {
             ticks.tick().await;
-            if self.shared.nats.check().is_err() {
-                // Nobody can be heard, so nobody is gone.
-                self.lock().mirror.pardon(Instant::now());
-                continue;
+            let connected = self.shared.nats.check().is_ok();
+            if connected && look == 0 {
+                let _ = self.tell_nodes(What::Alive).await;
             }
-            if looks.is_multiple_of(ALIVE) {
-                self.tell_nodes(What::Alive).await;
-            }
-            {
-                let mut known = self.lock();
-                let changes = known.mirror.expire(Instant::now());
+            let mut known = self.lock();
+            let now = Instant::now();
+            if !connected || now.saturating_duration_since(looked) > LATE {
+                // Nobody can be heard, or what they said is still to be read: so nobody is gone.
+                known.mirror.pardon(now);
+            } else {
+                let changes = known.mirror.expire(now);
                 known.tell(changes);
             }
-            if looks.is_multiple_of(CHORES)
-                && let Err(error) = self.chores().await
-            {
-                debug!(?error, "rooms are tidied up later");
-            }
-            looks = looks.wrapping_add(1);
+            looked = now;
         }
     }
 
-    async fn chores(&self) -> Result<(), NotStored> {
-        self.say_what_is_true().await?;
-        let chores = self.lock().mirror.chores(Instant::now());
+    /// Keeps stream and truth the same, for as long as it is polled.
+    pub(super) async fn tidy(self: Arc<Self>) {
+        loop {
+            let pause = match self.chores().await {
+                Ok(true) => MORE,
+                Ok(false) => CHORES,
+                Err(error) => {
+                    debug!(?error, "rooms are tidied up later");
+                    CHORES
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// One round. True if there may be more to do at once.
+    async fn chores(&self) -> Result<bool, NotStored> {
+        self.shared.nats.check().map_err(NotStored::Unavailable)?;
+        let (missing, over) = self.untrue();
+        let chores = self.lock().mirror.chores(Instant::now(), ROUND);
+        let most = missing.len().max(over.len()).max(chores.bury.len()).max(chores.delete.len());
+        self.say_gone(over).await?;
+        let missing = stream::iter(missing).map(Ok);
+        let said = missing.try_for_each_concurrent(AT_ONCE, |(room, device, revision)| {
+            self.say_again(room, device, revision)
+        });
+        said.await?;
         if !chores.bury.is_empty() {
             // Whoever is first does it for all.
             sleep(pause_of(&self.shared.node)).await;
         }
-        for (room, device, revision) in chores.bury {
-            if self.lock().mirror.place(room, device).is_some() {
-                continue;
-            }
-            match self.write(Key::Presence(room, device), Value::Gone, Some(revision)).await {
-                Ok(_) | Err(NotStored::Changed) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let stream = self.shared.layout.rooms_stream();
-        for revision in chores.delete {
+        let mut bury = chores.bury;
+        bury.retain(|&(room, device, _)| self.lock().mirror.place(room, device).is_none());
+        self.say_gone(bury).await?;
+        let stream = &self.shared.layout.rooms_stream();
+        let delete = stream::iter(chores.delete).map(Ok);
+        let deleted = delete.try_for_each_concurrent(AT_ONCE, async |(key, revision)| {
             // By its sequence: if something newer was said, that stays.
-            self.shared.nats.delete(&stream, revision).await.map_err(NotStored::Unavailable)?;
-        }
-        Ok(())
+            self.shared.nats.delete(stream, revision).await.map_err(NotStored::Unavailable)?;
+            self.lock().mirror.forget(key, revision);
+            Ok(())
+        });
+        deleted.await?;
+        Ok(most >= ROUND)
     }
 
-    /// Says again what this node said and nobody knows any more, and takes back what is over.
-    async fn say_what_is_true(&self) -> Result<(), NotStored> {
-        let (missing, over): (Vec<_>, Vec<_>) = {
-            let mut known = self.lock();
-            let known = &mut *known;
-            let own = self.shared.node;
-            let places: Vec<_> = known.own.places().collect();
-            let mut missing = Vec::new();
-            for (room, device) in places {
-                match known.mirror.place(room, device) {
-                    Some((node, _)) if node == own => {}
-                    // It has gone over to another node.
-                    Some(_) => known.own.leave(room, device),
-                    None => missing.push((room, device, known.mirror.revision(room, device))),
+    /// What this node said and nobody knows any more, and what it said and is over.
+    fn untrue(&self) -> (Vec<Said>, Vec<Said>) {
+        let mut known = self.lock();
+        let known = &mut *known;
+        let own = self.shared.node;
+        let places: Vec<_> = known.own.places().collect();
+        let mut missing = Vec::new();
+        for (room, device) in places {
+            match known.mirror.place(room, device) {
+                Some((node, _)) if node == own => {}
+                // It has gone over to another node.
+                Some(_) => known.own.leave(room, device),
+                None if missing.len() < ROUND => {
+                    missing.push((room, device, known.mirror.revision(room, device)));
                 }
-            }
-            let mine = known.mirror.own_places();
-            let over = mine.filter(|&(room, device, _)| !known.own.is_here(room, device));
-            (missing, over.collect())
-        };
-        for (room, device, revision) in over {
-            match self.write(Key::Presence(room, device), Value::Gone, Some(revision)).await {
-                Ok(_) | Err(NotStored::Changed) => {}
-                Err(error) => return Err(error),
+                None => {}
             }
         }
-        for (room, device, revision) in missing {
-            self.say_again(room, device, revision).await?;
-        }
-        Ok(())
+        let mine = known.mirror.own_places();
+        let over = mine.filter(|&(room, device, _)| !known.own.is_here(room, device));
+        (missing, over.take(ROUND).collect())
+    }
+
+    /// Says that devices are gone, unless something newer was said.
+    async fn say_gone(&self, gone: Vec<Said>) -> Result<(), NotStored> {
+        let gone = stream::iter(gone).map(Ok);
+        let said =
+            gone.try_for_each_concurrent(AT_ONCE, async |(room, device, revision)| {
+                match self.write(Key::Presence(room, device), Value::Gone, Some(revision)).await {
+                    Ok(_) | Err(NotStored::Changed) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            });
+        said.await
     }
 
     async fn say_again(

@@ -56,11 +56,11 @@ impl Rooms {
                     events.broadcast(room, from, bytes);
                 }
             }
-            What::Attached(device) => {
+            What::Attached(device, at) => {
                 let events = known.events.as_ref().and_then(Weak::upgrade);
                 drop(known);
                 if let Some(events) = events {
-                    events.attached_elsewhere(device);
+                    events.attached_elsewhere(device, at);
                 }
             }
         }

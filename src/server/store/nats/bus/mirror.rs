@@ -13,6 +13,8 @@ use crate::{
 pub(super) const LEASE: Duration = Duration::from_secs(6);
 /// How long it is said that something is over.
 const TOMBSTONE: Duration = Duration::from_secs(60);
+/// What an entry takes in the stream at most besides its state: its subject and its headers.
+const ENTRY: usize = 512;
 
 /// What the rooms' stream says, and which nodes are there.
 pub(super) struct Mirror {
@@ -21,6 +23,9 @@ pub(super) struct Mirror {
     nodes: HashMap<Node, Instant>,
     places: HashMap<(RoomId, DeviceId), Place>,
     state: HashMap<(RoomId, DeviceId, StreamId), State>,
+    /// Bytes that all of this takes in the stream, and how many it may.
+    held: usize,
+    pub(super) at_most: usize,
 }
 
 struct Place {
@@ -38,22 +43,34 @@ struct State {
     revision: u64,
     node: Node,
     set: bool,
+    bytes: usize,
     since: Instant,
 }
 
 /// What to do in the stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Chores {
-    /// Messages that are of no use any more.
-    pub(super) delete: Vec<u64>,
+    /// Messages that are of no use any more. They are known until they are deleted.
+    pub(super) delete: Vec<(Key, u64)>,
     /// Who was connected to a node that is gone, with the revision that says it were present.
     pub(super) bury: Vec<(RoomId, DeviceId, u64)>,
 }
 
 impl Mirror {
-    pub(super) fn new(own: Node, state_grace: Duration) -> Self {
+    pub(super) fn new(own: Node, state_grace: Duration, at_most: usize) -> Self {
         let (nodes, places, state) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { own, state_grace, nodes, places, state }
+        Self { own, state_grace, nodes, places, state, held: 0, at_most }
+    }
+
+    /// Whether the stream has no place for something new. It takes what is over even then, which
+    /// needs no more place than what it replaces.
+    pub(super) fn is_full(&self) -> bool {
+        self.held >= self.at_most
+    }
+
+    fn count(&mut self) {
+        let state: usize = self.state.values().map(|state| ENTRY + state.bytes).sum();
+        self.held = self.places.len() * ENTRY + state;
     }
 
     fn is_alive(&self, node: &Node) -> bool {
@@ -83,7 +100,9 @@ impl Mirror {
                     self.nodes.insert(node, now);
                 }
                 let place = Place { revision, node, present, shown: present, since };
-                self.places.insert((room, device), place);
+                if self.places.insert((room, device), place).is_none() {
+                    self.held += ENTRY;
+                }
                 if present {
                     // Who enters again is told again what is there.
                     (!was || !repeated).then_some(RoomChange::Enter { room, device })
@@ -99,8 +118,14 @@ impl Mirror {
                 let was = old.is_some_and(|state| state.set);
                 let repeated = old.is_some_and(|state| state.revision == revision);
                 let set = matches!(value, Value::Set(_));
-                let state = State { revision, node, set, since: now };
-                self.state.insert((room, device, stream), state);
+                let bytes = match &value {
+                    Value::Set(bytes) | Value::Cleared(Some(bytes)) => bytes.len(),
+                    _ => 0,
+                };
+                let state = State { revision, node, set, bytes, since: now };
+                let old = self.state.insert((room, device, stream), state);
+                self.held += bytes + ENTRY;
+                self.held = self.held.saturating_sub(old.map_or(0, |old| old.bytes + ENTRY));
                 let shown = self.places.get(&(room, device)).is_some_and(|place| place.shown);
                 match value {
                     Value::Set(bytes) => {
@@ -139,6 +164,7 @@ impl Mirror {
             }
             stays
         });
+        self.count();
         changes
     }
 
@@ -174,40 +200,62 @@ impl Mirror {
     }
 
     /// What is to be done in the stream by now, by whoever said it or, if that node is gone, by
-    /// anybody.
-    pub(super) fn chores(&mut self, now: Instant) -> Chores {
+    /// anybody; so many of a kind.
+    pub(super) fn chores(&mut self, now: Instant, at_most: usize) -> Chores {
         let mut chores = Chores::default();
         let nodes = &self.nodes;
         let is_mine = |node: &Node| *node == self.own || !nodes.contains_key(node);
-        let mut over = |revision, node: &Node, since, after: Duration| {
+        let mut over = |key, revision, node: &Node, since, after: Duration| {
             let since = now.saturating_duration_since(since);
-            if since >= after && is_mine(node) {
-                chores.delete.push(revision);
-                return true;
+            if !is_mine(node) {
+                return since >= after + TOMBSTONE;
             }
-            since >= after + TOMBSTONE
+            if since >= after && chores.delete.len() < at_most {
+                chores.delete.push((key, revision));
+            }
+            false
         };
         let places = &self.places;
-        self.state.retain(|&(room, device, _), state| {
-            let State { revision, ref node, set, since } = *state;
+        self.state.retain(|&(room, device, stream), state| {
+            let State { revision, ref node, set, since, .. } = *state;
             let place = places.get(&(room, device));
             if place.is_some_and(|place| place.shown) && set {
                 return true;
             }
             // One who left a moment ago may have said this long before.
             let since = place.map_or(since, |place| place.since.max(since));
-            !over(revision, node, since, if set { self.state_grace } else { TOMBSTONE })
+            let after = if set { self.state_grace } else { TOMBSTONE };
+            !over(Key::State(room, device, stream), revision, node, since, after)
         });
         self.places.retain(|&(room, device), place| {
             if !place.present {
-                return !over(place.revision, &place.node, place.since, TOMBSTONE);
+                let key = Key::Presence(room, device);
+                return !over(key, place.revision, &place.node, place.since, TOMBSTONE);
             }
-            if !place.shown {
+            if !place.shown && chores.bury.len() < at_most {
                 chores.bury.push((room, device, place.revision));
             }
             true
         });
+        self.count();
         chores
+    }
+
+    /// A message was deleted.
+    pub(super) fn forget(&mut self, key: Key, revision: u64) {
+        match key {
+            Key::Presence(room, device) => {
+                if self.revision(room, device) == revision {
+                    self.places.remove(&(room, device));
+                }
+            }
+            Key::State(room, device, stream) => {
+                let key = (room, device, stream);
+                if self.state.get(&key).is_some_and(|state| state.revision == revision) {
+                    self.state.remove(&key);
+                }
+            }
+        }
     }
 
     /// The node that says a device is present, and the revision that says so.

@@ -37,11 +37,12 @@ use self::{
 use super::{
     Shared,
     connection::{NotStored, unavailable, within},
+    layout::ROOMS_BYTES,
     spawn, take,
 };
 use crate::{
-    primitives::{DeviceId, RoomId},
-    protocol::service::Payload,
+    primitives::{DeviceId, RoomId, Timestamp},
+    protocol::service::{Payload, RefusalCode},
     server::{
         bus::{Bus, BusEvents, RoomChange},
         store::StoreError,
@@ -85,7 +86,7 @@ impl Known {
 
 impl NatsBus {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let mirror = Mirror::new(shared.node, shared.limits.state_grace);
+        let mirror = Mirror::new(shared.node, shared.limits.state_grace, ROOMS_BYTES / 2);
         let known = Mutex::new(Known { mirror, own: Own::default(), events: None });
         let (applied, read_again) = (watch::Sender::new(None), Notify::new());
         let rooms = Arc::new(Rooms { shared, known, applied, read_again });
@@ -112,8 +113,11 @@ impl Rooms {
 
     /// The same, until this node has applied it.
     async fn say(&self, key: Key, value: Value) -> Result<(), StoreError> {
-        let revision = self.write(key, value, None).await.map_err(NotStored::into_unavailable)?;
-        self.until_applied(revision).await
+        match self.write(key, value, None).await {
+            Ok(revision) => self.until_applied(revision).await,
+            Err(NotStored::StreamFull) => Err(StoreError::Refused(RefusalCode::QuotaExceeded)),
+            Err(error) => Err(error.into_unavailable()),
+        }
     }
 
     async fn until_applied(&self, revision: u64) -> Result<(), StoreError> {
@@ -127,7 +131,14 @@ impl Rooms {
 
     /// Written even if the device is there by now: when it is applied, the device is shown the room.
     async fn enter(&self, room: RoomId, device: DeviceId) -> Result<(), StoreError> {
-        self.lock().own.enter(room, device);
+        {
+            let mut known = self.lock();
+            // Who was there before needs no more place.
+            if known.mirror.is_full() && known.mirror.revision(room, device) == 0 {
+                return Err(StoreError::Refused(RefusalCode::QuotaExceeded));
+            }
+            known.own.enter(room, device);
+        }
         let said = self.say(Key::Presence(room, device), Value::Present).await;
         if said.is_err() {
             // Should it have been stored nevertheless, it will be taken back.
@@ -155,16 +166,14 @@ impl Rooms {
         }
     }
 
-    async fn tell_nodes(&self, what: What) {
+    async fn tell_nodes(&self, what: What) -> Result<(), StoreError> {
         let told = Told { node: self.shared.node, what };
-        let Ok(bytes) = postcard::to_stdvec(&told) else { return };
-        if self.shared.nats.check().is_err() {
-            return;
-        }
+        let bytes = postcard::to_stdvec(&told).map_err(unavailable)?;
+        self.shared.nats.check()?;
         let subject = self.shared.layout.between_nodes("rooms");
-        if let Err(error) = within(self.shared.nats.client.publish(subject, bytes.into())).await {
-            debug!(%error, "other nodes could not be told something");
-        }
+        let told = within(self.shared.nats.client.publish(subject, bytes.into())).await;
+        told.and_then(|told| told.map_err(unavailable))
+            .inspect_err(|error| debug!(%error, "other nodes could not be told something"))
     }
 }
 
@@ -180,13 +189,15 @@ impl Bus for NatsBus {
         if !matches!(read, Ok(Ok(_))) {
             return Err(unavailable("it does not say who is in which room"));
         }
-        spawn(&self.tasks, self.rooms.clone().keep());
+        spawn(&self.tasks, self.rooms.clone().keep_alive());
+        spawn(&self.tasks, self.rooms.clone().tidy());
         Ok(())
     }
 
     async fn close(&self) {
         take(&self.tasks).shutdown().await;
-        self.rooms.tell_nodes(What::Bye).await;
+        // Who does not hear it learns it by the lease.
+        let _ = self.rooms.tell_nodes(What::Bye).await;
         let _ = within(self.rooms.shared.nats.client.flush()).await;
     }
 
@@ -198,6 +209,9 @@ impl Bus for NatsBus {
             RoomChange::Enter { room, device } => self.rooms.enter(room, device).await,
             RoomChange::Leave { room, device } => self.rooms.leave(room, device).await,
             RoomChange::SetState { room, device, stream, bytes } => {
+                if self.rooms.lock().mirror.is_full() {
+                    return Err(StoreError::Refused(RefusalCode::QuotaExceeded));
+                }
                 let key = Key::State(room, device, stream);
                 self.rooms.say(key, Value::Set(bytes.clone())).await?;
                 self.rooms.lock().own.set(room, device, stream, bytes);
@@ -211,10 +225,10 @@ impl Bus for NatsBus {
     }
 
     async fn broadcast(&self, room: RoomId, from: DeviceId, bytes: Payload) {
-        self.rooms.tell_nodes(What::Broadcast(room, from, bytes)).await;
+        let _ = self.rooms.tell_nodes(What::Broadcast(room, from, bytes)).await;
     }
 
-    async fn attached(&self, device: DeviceId) {
-        self.rooms.tell_nodes(What::Attached(device)).await;
+    async fn attached(&self, device: DeviceId, at: Timestamp) -> Result<(), StoreError> {
+        self.rooms.tell_nodes(What::Attached(device, at)).await
     }
 }

@@ -1,3 +1,5 @@
+mod keeping;
+
 use std::{
     sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
@@ -7,10 +9,11 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     NatsBus,
-    entry::{Key, Value},
+    entry::{Entry, Key, Value},
+    mirror::Mirror,
 };
 use crate::{
-    primitives::{DeviceId, RoomId, StreamId},
+    primitives::{DeviceId, RoomId, StreamId, Timestamp},
     protocol::service::Payload,
     server::{
         Limits,
@@ -30,7 +33,7 @@ use crate::{
 enum Heard {
     Change(RoomChange),
     Broadcast(RoomId, DeviceId, Payload),
-    AttachedElsewhere(DeviceId),
+    AttachedElsewhere(DeviceId, Timestamp),
 }
 
 /// Writes down what the bus says.
@@ -46,8 +49,8 @@ impl BusEvents for Recorder {
         self.0.lock().unwrap().push(Heard::Broadcast(room, from, bytes));
     }
 
-    fn attached_elsewhere(&self, device: DeviceId) {
-        self.0.lock().unwrap().push(Heard::AttachedElsewhere(device));
+    fn attached_elsewhere(&self, device: DeviceId, at: Timestamp) {
+        self.0.lock().unwrap().push(Heard::AttachedElsewhere(device, at));
     }
 }
 
@@ -180,14 +183,15 @@ async fn broadcasts_and_attachments_are_heard_by_the_others_only() {
     let config = Servers::shared_single();
     let (one, two) = (node(&config).await, node(&config).await);
     let (room, alice) = (room(), device());
+    let at = Timestamp::from_unix_millis(5);
     one.bus.broadcast(room, alice, b"beacon".into()).await;
-    one.bus.attached(alice).await;
-    two.bus.attached(alice).await;
+    one.bus.attached(alice, at).await.unwrap();
+    two.bus.attached(alice, at).await.unwrap();
     two.heard.until(Heard::Broadcast(room, alice, b"beacon".into()), SOON).await;
-    two.heard.until(Heard::AttachedElsewhere(alice), SOON).await;
-    one.heard.until(Heard::AttachedElsewhere(alice), SOON).await;
+    two.heard.until(Heard::AttachedElsewhere(alice, at), SOON).await;
+    one.heard.until(Heard::AttachedElsewhere(alice, at), SOON).await;
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(one.heard.all(), [Heard::AttachedElsewhere(alice)]);
+    assert_eq!(one.heard.all(), [Heard::AttachedElsewhere(alice, at)]);
     assert_eq!(two.heard.all().len(), 2);
 }
 

@@ -1,14 +1,18 @@
 use std::time::Duration;
 
+use async_nats::jetstream::message::PublishMessage;
 use tokio::time::timeout;
 
 use super::servers::{self, Servers};
-use crate::server::{
-    doorbells::Doorbells,
-    store::{
-        Store, StoreError,
-        conformance::{device, first_upload, limits, mail, once, send, until_left},
-        nats::{Nats, NatsConfig},
+use crate::{
+    primitives::DeviceId,
+    server::{
+        doorbells::Doorbells,
+        store::{
+            Store, StoreError,
+            conformance::{device, first_upload, limits, mail, once, send, until_left},
+            nats::{Nats, NatsConfig, recent::Recents},
+        },
     },
 };
 
@@ -108,4 +112,71 @@ async fn a_read_waits_for_mail_that_is_known_to_be_stored() {
         let read = timeout(Duration::from_secs(2), store.mail_after(&bob, first, 10)).await;
         assert_eq!(read.expect("it waits too long").unwrap().len(), 1);
     }
+}
+
+/// Stores mail as another node does whose wake-up is lost.
+async fn store_unheard(store: &Nats, to: DeviceId, text: &'static str) {
+    let mut bytes = device().as_bytes().to_vec();
+    bytes.extend(text.as_bytes());
+    let message = PublishMessage::build().payload(bytes.into());
+    let subject = store.shared.layout.mail_from(&to, &device());
+    store.shared.nats.store(subject, message).await.unwrap();
+}
+
+/// Replicas are behind when a read answers without what is stored; here it is stored after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_read_was_behind_or_knew_nothing_is_rung_again() {
+    if !servers::are_here() {
+        return;
+    }
+    let (store, bells) = node(&Servers::shared_single()).await;
+    let late = Duration::from_secs(4);
+    // Nothing is known of Bob, and wake-ups for what waits for him were before this node started.
+    let bob = device();
+    let bell = bells.hang(bob);
+    bell.notified().await;
+    assert!(store.mail_after(&bob, 0, 10).await.unwrap().is_empty());
+    store_unheard(&store, bob, "first").await;
+    timeout(late, bell.notified()).await.expect("it should ring");
+    let first = store.mail_after(&bob, 0, 10).await.unwrap()[0].sequence;
+    // That ends, unless wake-ups may have been lost again.
+    store.ack(&bob, first).await.unwrap();
+    while store.shared.recents.next_ring(&bob).is_some() {}
+    store.shared.nats.client.force_reconnect().await.unwrap();
+    while let Ok(()) = timeout(Duration::from_millis(1200), bell.notified()).await {
+        let read = timeout(late, store.mail_after(&bob, first, 10)).await.unwrap();
+        assert!(read.unwrap_or_default().is_empty());
+    }
+    store_unheard(&store, bob, "after").await;
+    timeout(Duration::from_secs(8), bell.notified()).await.expect("it should ring");
+    // Of Alice it is known that more is stored than what is answered for as long as a read waits.
+    let alice = device();
+    assert!(store.mail_after(&alice, 0, 10).await.unwrap().is_empty());
+    while store.shared.recents.next_ring(&alice).is_some() {}
+    store.shared.recents.stored(&alice, first + 1);
+    let bell = bells.hang(alice);
+    bell.notified().await;
+    assert!(store.mail_after(&alice, 0, 10).await.unwrap().is_empty());
+    store_unheard(&store, alice, "second").await;
+    timeout(late, bell.notified()).await.expect("it should ring");
+    assert_eq!(store.mail_after(&alice, 0, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bells_ring_again_a_few_times_only() {
+    let (recents, device) = (Recents::default(), device());
+    assert_eq!(recents.bounds(&device), (0, 0, true));
+    assert_eq!(recents.bounds(&device), (0, 0, false), "one who is known by now is not rung again");
+    assert!(recents.ring_again(&device));
+    let (mut rings, mut all) = (0, Duration::ZERO);
+    while let Some(pause) = recents.next_ring(&device) {
+        (rings, all) = (rings + 1, all + pause);
+        // Should a read be behind meanwhile, it starts over, but there are not two who ring.
+        if rings == 2 {
+            assert!(!recents.ring_again(&device));
+        }
+    }
+    assert_eq!(rings, 6);
+    assert!((18..36).contains(&all.as_secs()), "{all:?}");
+    assert!(recents.ring_again(&device), "that is over");
 }
