@@ -332,7 +332,9 @@ impl Inner {
                 (room, device, self.rooms.leave(&room, &device, limits, Instant::now()))
             }
             RoomChange::SetState { room, device, stream, bytes } => {
-                (room, device, self.rooms.set_state(room, device, stream, bytes))
+                let now = Instant::now();
+                let is_news = self.rooms.set_state(room, device, stream, bytes, limits, now);
+                (room, device, is_news)
             }
             RoomChange::ClearState { room, device, stream, .. } => {
                 self.rooms.clear_state(&room, device, stream);

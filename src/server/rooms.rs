@@ -232,14 +232,20 @@ impl Rooms {
         device: DeviceId,
         stream: StreamId,
         bytes: Payload,
+        limits: &Limits,
+        now: Instant,
     ) -> bool {
         let members = self.rooms.entry(room).or_default();
-        let stored = Stored { bytes: bytes.clone(), expires: None };
+        // By the time all nodes are told, the device may have gone; then nobody else ends it.
+        let is_away = !members.present.contains(&device);
+        let expires = is_away.then(|| now + limits.state_grace);
+        self.stale.extend(expires.map(|until| (until, room, device, stream)));
+        let stored = Stored { bytes: bytes.clone(), expires };
         (members.bytes, self.bytes) = (members.bytes + stored.cost(), self.bytes + stored.cost());
         let Some(before) = members.state.insert((device, stream), stored) else { return true };
         (members.bytes, self.bytes) = (members.bytes - before.cost(), self.bytes - before.cost());
-        if let Some(expires) = before.expires {
-            self.stale.remove(&(expires, room, device, stream));
+        if let Some(before) = before.expires.filter(|before| Some(*before) != expires) {
+            self.stale.remove(&(before, room, device, stream));
         }
         before.bytes != bytes
     }

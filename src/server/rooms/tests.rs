@@ -22,7 +22,7 @@ impl Rooms {
         limits: &Limits,
     ) -> Result<bool, RefusalCode> {
         self.may_set_state(&ROOM, device, stream, &bytes, limits)?;
-        Ok(self.set_state(ROOM, device, stream, bytes))
+        Ok(self.set_state(ROOM, device, stream, bytes, limits, Instant::now()))
     }
 }
 
@@ -158,7 +158,7 @@ fn the_state_of_one_room_and_of_all_together_is_bounded_in_bytes() {
     };
     let set = |rooms: &mut Rooms, number, n, length| {
         may(rooms, number, n, length).unwrap();
-        rooms.set_state(room(number), A, stream(n), bytes(length));
+        rooms.set_state(room(number), A, stream(n), bytes(length), &limits, Instant::now());
         rooms.check();
     };
     for number in [1, 2] {
@@ -235,4 +235,17 @@ fn what_is_due_is_forgotten_in_slices_and_nothing_else_is_looked_at() {
     assert!(rooms.acquainted(&B, &A));
     rooms.expire_all(later + limits.acquaintance);
     assert!(!rooms.acquainted(&B, &A));
+}
+
+#[test]
+fn state_that_is_told_when_its_device_has_gone_ends_by_itself() {
+    let (mut rooms, limits, now) = (Rooms::default(), Limits::default(), Instant::now());
+    rooms.enter(ROOM, A);
+    rooms.leave(&ROOM, &A, &limits, now);
+    for text in [b"late", b"more"] {
+        assert!(rooms.set_state(ROOM, A, STREAM, text.into(), &limits, now));
+    }
+    rooms.check();
+    let dropped = Dropped { room: ROOM, device: A, stream: STREAM };
+    assert_eq!(rooms.expire_all(now + limits.state_grace), [dropped]);
 }
