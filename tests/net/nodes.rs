@@ -14,6 +14,7 @@ use crate::fixture::*;
 const STREAM: StreamId = StreamId::from_bytes([7; 16]);
 
 /// Two nodes. None without NATS, which scripts/test has.
+#[allow(clippy::print_stderr, reason = "whoever runs this should know")]
 async fn two() -> Option<[Server; 2]> {
     let store = store();
     if !matches!(store, StoreConfig::Nats(_)) {

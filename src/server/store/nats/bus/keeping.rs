@@ -114,8 +114,7 @@ impl Rooms {
         for (room, device) in places {
             match known.mirror.place(room, device) {
                 Some((node, _)) if node == own => {}
-                // It has gone over to another node.
-                Some(_) => known.own.leave(room, device),
+                Some(_) => known.own.went_over(room, device),
                 None if missing.len() < ROUND => {
                     missing.push((room, device, known.mirror.revision(room, device)));
                 }

@@ -116,8 +116,7 @@ impl Rooms {
             if let (Key::Presence(room, device), Value::Present) = (key, &entry.value)
                 && entry.node != self.shared.node
             {
-                // It went over to another node.
-                known.own.leave(room, device);
+                known.own.went_over(room, device);
             }
             let change = known.mirror.take(key, read.revision, entry, Instant::now());
             known.tell(change);

@@ -140,9 +140,10 @@ impl Rooms {
             known.own.enter(room, device);
         }
         let said = self.say(Key::Presence(room, device), Value::Present).await;
-        if said.is_err() {
+        match said {
+            Ok(()) => self.lock().own.entered(room, device),
             // Should it have been stored nevertheless, it will be taken back.
-            self.lock().own.leave(room, device);
+            Err(_) => self.lock().own.leave(room, device),
         }
         said
     }

@@ -121,3 +121,27 @@ async fn a_full_stream_of_rooms_is_a_quota_that_is_exceeded() {
     assert_eq!(refused, Err(StoreError::Refused(RefusalCode::QuotaExceeded)));
     assert_eq!(one.bus.propose(set(room, alice, b"small")).await, Ok(()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_about_to_come_over_is_not_taken_for_one_who_went() {
+    if !servers::are_here() {
+        return;
+    }
+    let config = Servers::shared_single();
+    let (one, two) = (node(&config).await, node(&config).await);
+    let (room, alice) = (room(), device());
+    one.bus.propose(enter(room, alice)).await.unwrap();
+    two.heard.until_change(&enter(room, alice)).await;
+    // As NATS may take its time to store that she enters, while the rooms are tidied up.
+    two.bus.rooms.lock().own.enter(room, alice);
+    sleep(Duration::from_millis(2500)).await;
+    two.bus.rooms.say(Key::Presence(room, alice), Value::Present).await.unwrap();
+    two.bus.rooms.lock().own.entered(room, alice);
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!(two.heard.count(&leave(room, alice)), 0);
+    // When she goes back, that is heard.
+    one.bus.propose(enter(room, alice)).await.unwrap();
+    two.heard.until_change(&enter(room, alice)).await;
+    sleep(Duration::from_millis(100)).await;
+    assert!(!two.bus.rooms.lock().own.is_here(room, alice));
+}
