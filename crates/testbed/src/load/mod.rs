@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1000)]
     devices: usize,
     /// Of these, how many send as fast as they can
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 8)]
     senders: usize,
     /// Messages that a sender has in flight
     #[arg(long, default_value_t = 8)]
