@@ -23,9 +23,6 @@ use crate::{
     server::store::Claimed,
 };
 
-/// The id of no device: no signature is valid for it, so nothing is ever uploaded under it.
-const NOBODY: DeviceId = DeviceId::from_bytes([0; 32]);
-
 /// All routes, each with its description.
 pub(super) fn documented() -> OpenApiRouter<Directory> {
     let info = InfoBuilder::new()
@@ -182,15 +179,12 @@ async fn claim(
 ) -> Result<Json<KeysClaimed>, Refusal> {
     let signed = Signed::check(&directory, request, &directory.rates.claims).await?;
     let KeysClaim { device } = signed.read()?;
-    // An unknown device is counted, and answered, like one without keys. If its one-time keys are
-    // spared, nobody's are claimed, so that the request is remembered all the same.
-    let spared = directory.rates.targets.count(&device).is_err();
-    let key = directory.store.claim(signed.once, if spared { &NOBODY } else { &device }).await?;
+    // An unknown device is counted, and answered, like one without keys.
+    let spare = directory.rates.targets.count(&device).is_err();
+    let key = directory.store.claim(signed.once, &device, spare).await?;
     // After the claim: its key may be of the device's very first upload, and would be lost with a
     // device that was not known yet.
     let record = directory.store.device(&device).await?;
-    let fallback = || record.as_ref().and_then(|record| record.fallback).map(Claimed::Fallback);
-    let key = if spared { fallback() } else { key };
     match (record, key) {
         (Some(record), Some(key)) => {
             let (key, went_out) = match key {

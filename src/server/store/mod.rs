@@ -120,8 +120,14 @@ pub(super) trait Store: Send + Sync + 'static {
     /// What is known of a device.
     async fn device(&self, device: &DeviceId) -> Result<Option<DeviceRecord>, StoreError>;
 
-    /// Takes one key out. None for a device that is unknown or has no key left, alike.
-    async fn claim(&self, once: Once, device: &DeviceId) -> Result<Option<Claimed>, StoreError>;
+    /// Takes one key out; only the fallback key if the one-time keys are to be spared. None for a
+    /// device that is unknown or has no key left, alike.
+    async fn claim(
+        &self,
+        once: Once,
+        device: &DeviceId,
+        spare: bool,
+    ) -> Result<Option<Claimed>, StoreError>;
 
     /// Hands mail in; the order of these calls is the order of the mail. When it is durable, the
     /// store wakes the recipient (`server::doorbells`).

@@ -101,10 +101,12 @@ impl Directory {
         &mut self,
         once: Once,
         device: &DeviceId,
+        spare: bool,
     ) -> Result<Option<Claimed>, StoreError> {
         self.requests.check(&once)?;
         let claimed = self.devices.get_mut(device).and_then(|device| {
-            let key = device.one_time_keys.pop_front().map(Claimed::OneTime);
+            let key = if spare { None } else { device.one_time_keys.pop_front() };
+            let key = key.map(Claimed::OneTime);
             key.or(device.fallback.map(Claimed::Fallback))
         });
         self.requests.remember(once);
@@ -211,7 +213,7 @@ mod tests {
 
         fn claim(&mut self, device: DeviceId) -> Option<Claimed> {
             let once = self.once();
-            self.directory.claim(once, &device).unwrap()
+            self.directory.claim(once, &device, false).unwrap()
         }
 
         fn numbers(&mut self, device: DeviceId) -> Vec<u64> {
@@ -301,10 +303,10 @@ mod tests {
         keys.one_time_keys.pop();
         assert_eq!(put(&keys), Ok(5));
         assert_eq!(put(&keys), Err(StoreError::Replayed));
-        assert_eq!(test.directory.claim(once, &A), Err(StoreError::Replayed));
+        assert_eq!(test.directory.claim(once, &A, false), Err(StoreError::Replayed));
         let once = test.once();
-        assert!(test.directory.claim(once, &A).unwrap().is_some());
-        assert_eq!(test.directory.claim(once, &A), Err(StoreError::Replayed));
+        assert!(test.directory.claim(once, &A, false).unwrap().is_some());
+        assert_eq!(test.directory.claim(once, &A, false), Err(StoreError::Replayed));
         assert_eq!(test.directory.device(&A).unwrap().one_time_keys, 4);
     }
 
@@ -312,11 +314,11 @@ mod tests {
     fn a_request_is_forgotten_when_it_is_out_of_date_and_not_before() {
         let mut test = Test::new();
         let once = test.once();
-        assert_eq!(test.directory.claim(once, &A), Ok(None));
+        assert_eq!(test.directory.claim(once, &A, false), Ok(None));
         test.directory.expire(&test.limits, once.until);
-        assert_eq!(test.directory.claim(once, &A), Err(StoreError::Replayed));
+        assert_eq!(test.directory.claim(once, &A, false), Err(StoreError::Replayed));
         test.directory.expire(&test.limits, once.until + Duration::from_millis(1));
-        assert_eq!(test.directory.claim(once, &A), Ok(None));
+        assert_eq!(test.directory.claim(once, &A, false), Ok(None));
         assert_eq!(test.directory.requests.by_age.len(), 1);
     }
 

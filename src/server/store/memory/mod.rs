@@ -57,8 +57,13 @@ impl Store for Memory {
         Ok(lock(&self.directory).device(device))
     }
 
-    async fn claim(&self, once: Once, device: &DeviceId) -> Result<Option<Claimed>, StoreError> {
-        lock(&self.directory).claim(once, device)
+    async fn claim(
+        &self,
+        once: Once,
+        device: &DeviceId,
+        spare: bool,
+    ) -> Result<Option<Claimed>, StoreError> {
+        lock(&self.directory).claim(once, device, spare)
     }
 
     async fn submit(&self, mail: NewMail, now: Timestamp) -> Result<Durable, StoreError> {

@@ -158,11 +158,12 @@ impl Shared {
         &self,
         once: Once,
         device: &DeviceId,
+        spare: bool,
     ) -> Result<Option<Claimed>, StoreError> {
         self.first_time(once).await?;
         let stream = self.layout.keys_stream(device);
         for _ in 0..TRIES {
-            let mut keys = self.some_keys(device).await?;
+            let mut keys = if spare { Vec::new() } else { self.some_keys(device).await? };
             if keys.is_empty() {
                 let record = self.record(device).await?;
                 let fallback = record.and_then(|(_, stored)| stored.fallback);

@@ -156,8 +156,13 @@ impl Store for Nats {
         self.shared.device(device).await
     }
 
-    async fn claim(&self, once: Once, device: &DeviceId) -> Result<Option<Claimed>, StoreError> {
-        self.shared.claim(once, device).await
+    async fn claim(
+        &self,
+        once: Once,
+        device: &DeviceId,
+        spare: bool,
+    ) -> Result<Option<Claimed>, StoreError> {
+        self.shared.claim(once, device, spare).await
     }
 
     async fn submit(&self, mail: NewMail, _now: Timestamp) -> Result<Durable, StoreError> {

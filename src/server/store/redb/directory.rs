@@ -101,7 +101,12 @@ impl<'t> Directory<'t> {
         Ok(Ok(left))
     }
 
-    pub(super) fn claim(&mut self, once: Once, device: &DeviceId) -> Outcome<Option<Claimed>> {
+    pub(super) fn claim(
+        &mut self,
+        once: Once,
+        device: &DeviceId,
+        spare: bool,
+    ) -> Outcome<Option<Claimed>> {
         let id = device.as_bytes();
         if let Err(refused) = self.check(once)? {
             return Ok(Err(refused));
@@ -109,7 +114,7 @@ impl<'t> Directory<'t> {
         self.remember(once)?;
         let oldest = self.one_time_keys.range(all_of(id))?.next().transpose()?;
         let oldest = oldest.map(|(at, bytes)| (at.value(), decode::<OneTimeKey>(bytes.value())));
-        if let Some((at, key)) = oldest {
+        if let Some((at, key)) = oldest.filter(|_| !spare) {
             self.one_time_keys.remove(at)?;
             return Ok(Ok(Some(Claimed::OneTime(key?))));
         }

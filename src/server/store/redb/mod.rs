@@ -312,9 +312,14 @@ impl Store for Redb {
         found.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
-    async fn claim(&self, once: Once, device: &DeviceId) -> Result<Option<Claimed>, StoreError> {
+    async fn claim(
+        &self,
+        once: Once,
+        device: &DeviceId,
+        spare: bool,
+    ) -> Result<Option<Claimed>, StoreError> {
         let device = *device;
-        self.write(|answer| Operation::Claim { once, device, answer }).await
+        self.write(|answer| Operation::Claim { once, device, spare, answer }).await
     }
 
     async fn submit(&self, mail: NewMail, now: Timestamp) -> Result<Durable, StoreError> {

@@ -195,7 +195,7 @@ async fn when_syncing_fails_nothing_is_confirmed_any_more_and_the_store_says_why
     // That it works again helps nothing: what the disk has by then is not known.
     sync_fails.store(false, Ordering::SeqCst);
     assert_eq!(hand_in(&store, b"later").await, Err(failure.clone()));
-    let claim = store.claim(conformance::once(), &conformance::device()).await;
+    let claim = store.claim(conformance::once(), &conformance::device(), false).await;
     assert_eq!(claim, Err(failure.clone()));
     assert_eq!(store.ready().await, Err(failure));
     let shown = store.mail_after(&mail(b"").to, 0, 10).await.unwrap();

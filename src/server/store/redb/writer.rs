@@ -42,6 +42,7 @@ pub(super) enum Operation {
     Claim {
         once: Once,
         device: DeviceId,
+        spare: bool,
         answer: Answer<Option<Claimed>>,
     },
     Expire(Timestamp),
@@ -183,8 +184,8 @@ impl Writer {
                         let left = directory.upload(once, device, &upload, &self.limits, now)?;
                         after.answer(answer, left);
                     }
-                    Operation::Claim { once, device, answer } => {
-                        let claimed = directory.claim(once, &device)?;
+                    Operation::Claim { once, device, spare, answer } => {
+                        let claimed = directory.claim(once, &device, spare)?;
                         after.answer(answer, claimed);
                     }
                     Operation::Expire(now) => directory.expire(&self.limits, now)?,

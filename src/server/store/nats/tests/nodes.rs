@@ -60,8 +60,8 @@ async fn a_request_that_one_node_carried_out_is_replayed_at_the_other() {
     assert_eq!(one.upload(upload, alice, first_upload(alice, 1..=5, None), now).await, Ok(5));
     let again = two.upload(upload, alice, first_upload(alice, 6..=7, None), now).await;
     assert_eq!(again, Err(StoreError::Replayed));
-    assert!(two.claim(claim, &alice).await.unwrap().is_some());
-    assert_eq!(one.claim(claim, &alice).await, Err(StoreError::Replayed));
+    assert!(two.claim(claim, &alice, false).await.unwrap().is_some());
+    assert_eq!(one.claim(claim, &alice, false).await, Err(StoreError::Replayed));
     assert_eq!(one.device(&alice).await.unwrap().unwrap().one_time_keys, 4);
 }
 

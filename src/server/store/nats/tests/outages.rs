@@ -42,7 +42,7 @@ async fn leader(store: &Nats, servers: &Servers, stream: String) -> usize {
 async fn claim(store: &Nats, device: &DeviceId) -> Claimed {
     let until = Instant::now() + WELL;
     loop {
-        match store.claim(once(), device).await {
+        match store.claim(once(), device, false).await {
             Ok(claimed) => return claimed.expect("there is a fallback key"),
             Err(StoreError::Unavailable(reason)) => {
                 assert!(Instant::now() < until, "{reason}");
