@@ -152,6 +152,8 @@ impl Member {
             curve25519: PublicKey(self.account.curve25519_key()),
             one_time_key: self.one_time_key,
             sequence: 1,
+            // Nobody has the name of another.
+            name: self.device.to_string(),
             claim: self.claim.clone(),
         };
         self.signed(Kind::Subscribe, &subscribe)

@@ -101,6 +101,7 @@ impl Stage {
         let (member, forger) = (Forged::new(Some(&keys)), Forged::new(Some(&keys)));
         let forged = StreamRef { publisher: forger.device, stream: StreamId::from_bytes([9; 16]) };
         let content = StreamOffer {
+            name: String::new(),
             stream: forged.stream,
             label: String::new(),
             tracks: vec![TrackOffer { id: TrackId(0), codec: Codec::Opus, layers: 1 }],
@@ -121,6 +122,7 @@ impl Stage {
             forged,
             forged_offer,
             asked: Subscribe {
+                name: String::new(),
                 stream: forged.stream,
                 curve25519: forger.curve25519(),
                 one_time_key: forger.curve25519(),
@@ -152,6 +154,7 @@ impl Stage {
         let offer: StreamOffer = serde_json::from_slice(&signed.payload).unwrap();
         let one_time_key = self.member.one_time_key();
         let subscribe = Subscribe {
+            name: String::new(),
             stream: self.stream.stream,
             curve25519: self.member.curve25519(),
             one_time_key,

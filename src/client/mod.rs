@@ -122,7 +122,6 @@ pub enum ClientEvent {
 pub struct Client {
     device: DeviceId,
     room_id: RoomId,
-    name: String,
     calls: Calls,
     /// Weak: whoever waits for an event is to learn that the driver has ended.
     events: broadcast::WeakSender<ClientEvent>,
@@ -183,7 +182,6 @@ impl Client {
         let client = Self {
             device,
             room_id: invite.room(),
-            name: String::new(),
             calls,
             events: weak_events,
             room,
@@ -204,10 +202,12 @@ impl Client {
         Ok(client)
     }
 
-    /// Shows this name to publishers that are asked for a key. They take it as a claim.
+    /// Calls this device so, in what it asks for and offers from now on. For others that is a claim
+    /// until they pin or verify it.
     #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.calls.cast(move |endpoint, _| endpoint.set_name(name));
         self
     }
 
@@ -311,7 +311,7 @@ impl Client {
         let client = self.clone();
         // The handle is made there: if nobody waits for it any more, its drop unsubscribes.
         let subscribed = self.call(move |endpoint, now| {
-            endpoint.subscribe(&offer.bytes, &client.name, now)?;
+            endpoint.subscribe(&offer.bytes, "", now)?;
             Ok::<_, EndpointError>(Subscription { client, offer, events: later_events })
         });
         let subscription = subscribed.await??;

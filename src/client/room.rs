@@ -81,6 +81,7 @@ mod tests {
             id[..8].copy_from_slice(&number.to_be_bytes());
             let stream = StreamId::from_bytes(id);
             let content = StreamOffer {
+                name: String::new(),
                 stream,
                 label: "camera".to_owned(),
                 tracks: Vec::new(),

@@ -5,19 +5,22 @@ use std::{
 
 use vodozemac::olm::Account;
 
+use super::{MAX_NAME, Memory};
 use crate::{
     primitives::{DeviceId, Signature, SigningForm},
     protocol::PublicKey,
 };
 
-/// A device's Olm account: the Ed25519 key that names it, the Curve25519 key that others
-/// encrypt to, and the one-time keys in flight.
+/// A device: its Olm account (the Ed25519 key that names it, the Curve25519 key that others
+/// encrypt to, the one-time keys in flight), what it calls itself, and what it remembers of others.
 ///
 /// It lives in memory: dropping it loses the device for good.
 pub struct Identity {
     account: Arc<Mutex<Account>>,
     device: DeviceId,
     curve25519: PublicKey,
+    name: String,
+    memory: Memory,
 }
 
 impl Identity {
@@ -28,10 +31,45 @@ impl Identity {
             device: DeviceId::from_bytes(*account.ed25519_key().as_bytes()),
             curve25519: PublicKey(account.curve25519_key()),
             account: Arc::new(Mutex::new(account)),
+            name: String::new(),
+            memory: Memory::default(),
         }
     }
 
-    /// The device's name, which is its public Ed25519 key.
+    /// Calls itself so, to people; 128 bytes of it at most. For others that is a claim until they
+    /// pin or verify it.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.set_name(name.into());
+        self
+    }
+
+    pub(crate) fn set_name(&mut self, mut name: String) {
+        name.truncate(name.floor_char_boundary(MAX_NAME));
+        self.name = name;
+    }
+
+    /// What it calls itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whom it knows, and whom it shuts out.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The same, to decide about others while no endpoint runs with this device.
+    pub fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// Takes what it remembers away, to keep it elsewhere.
+    pub(crate) fn take_memory(&mut self) -> Memory {
+        std::mem::take(&mut self.memory)
+    }
+
+    /// The device's id, which is its public Ed25519 key.
     pub fn device(&self) -> DeviceId {
         self.device
     }

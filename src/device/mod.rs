@@ -3,10 +3,14 @@
 mod door;
 mod identity;
 mod key_pool;
+mod memory;
 mod pairwise;
+mod trust;
 
-pub(crate) use door::Doors;
+pub use door::Doors;
 pub use identity::{Identity, Signer};
 pub(crate) use key_pool::KeyPool;
+pub use memory::Memory;
 pub use pairwise::PairwiseError;
 pub(crate) use pairwise::{Between, Pairwise};
+pub use trust::{Distrust, KnownDevice, MAX_NAME, TrustState, TrustStore};

@@ -1,5 +1,5 @@
 use crate::{
-    device::PairwiseError,
+    device::{Distrust, PairwiseError},
     primitives::{RoomId, SignatureMismatch},
     protocol::{EnvelopeError, Kind},
 };
@@ -29,6 +29,10 @@ pub enum EndpointError {
     /// The device never held a key of ours, and does not ask for one.
     #[error("the device holds no key of ours and asks for none")]
     NotAHolder,
+    /// The publisher is blocked, is not the device that is known by its name, or has another key
+    /// than before: the user must decide, and pin or verify it.
+    #[error("not subscribed: {0}; pin or verify it first")]
+    Distrusted(Distrust),
     /// One's own stream cannot be subscribed to.
     #[error("this is our own stream")]
     OwnStream,
@@ -72,6 +76,9 @@ pub enum MessageError {
     /// is not subscribed to, or of a step before its own. Usual, and harmless.
     #[error("the message is for holders of a key that is not here")]
     NoKey,
+    /// Its sender is blocked.
+    #[error("the sender is blocked")]
+    Blocked,
     /// It is about a stream that is not known here.
     #[error("the message is about an unknown stream")]
     UnknownStream,

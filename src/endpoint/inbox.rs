@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Ended, Endpoint, Event, MessageError, Offer, Output, effects};
 use crate::{
+    device::{Distrust, MAX_NAME},
     primitives::{DeviceId, RoomId, RoomKeys, StreamRef, Timestamp},
     protocol::{
         Answers, Carrier, Envelope, Kind, OfferHash, OlmCarrier, SignedMessage, StreamEnd,
@@ -58,6 +59,8 @@ impl Endpoint {
         let before = subscription.is_confirmed();
         subscription.handle_olm(&mut fx, carrier)?;
         if !before && subscription.is_confirmed() {
+            let StreamOffer { curve25519, name, .. } = subscription.offer();
+            self.memory.seen(sender, *curve25519, name);
             self.retire_older(stream, now);
         }
         Ok(())
@@ -85,7 +88,7 @@ impl Endpoint {
         }
     }
 
-    fn close_subscription(&mut self, stream: StreamRef, reason: Ended, now: Timestamp) {
+    pub(super) fn close_subscription(&mut self, stream: StreamRef, reason: Ended, now: Timestamp) {
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         if let Some(subscription) = self.subscriptions.shift_remove(&stream) {
             subscription.close(&mut fx);
@@ -104,8 +107,17 @@ impl Endpoint {
         match signed.kind {
             Kind::StreamOffer => {
                 let offer = self.read_offer(bytes)?;
+                let distrust = self.distrust(&offer);
+                if distrust == Some(Distrust::Blocked) {
+                    return Err(MessageError::Blocked);
+                }
                 self.offers.note(&offer)?;
+                let (stream, name) = (offer.stream, offer.content.name.clone());
                 self.outputs.push_back(Output::Event(Event::Offered(Box::new(offer))));
+                if let Some(distrust) = distrust {
+                    let event = Event::Distrusted { stream, name, distrust };
+                    self.outputs.push_back(Output::Event(event));
+                }
                 Ok(())
             }
             Kind::StreamEnd => {
@@ -132,7 +144,7 @@ impl Endpoint {
                 in_room(publication.room_keys(), room)?;
                 let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
                 let has_invite = has_invite(publication.room_keys(), sender, signed);
-                publication.handle_unsubscribe(&mut fx, sender, sequence, has_invite);
+                publication.handle_unsubscribe(&mut fx, &self.memory, sender, sequence, has_invite);
                 Ok(())
             }
             Kind::StreamKeyWithheld => {
@@ -159,7 +171,9 @@ impl Endpoint {
         self.for_us(sender, signed)?;
         let room = signed.room;
         let subscribe: Subscribe = read(signed)?;
-        if subscribe.claim.len() > Subscribe::MAX_CLAIM {
+        let is_too_long = subscribe.claim.len() > Subscribe::MAX_CLAIM
+            || subscribe.name.len() > Subscribe::MAX_NAME;
+        if is_too_long {
             return Err(MessageError::Content(signed.kind));
         }
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
@@ -178,8 +192,8 @@ impl Endpoint {
             return Err(MessageError::UnknownRoom(room));
         }
         let has_invite = has_invite(publication.room_keys(), sender, signed);
-        let doors = &mut self.doors;
-        let news = publication.handle_subscribe(&mut fx, doors, sender, subscribe, has_invite);
+        let memory = &mut self.memory;
+        let news = publication.handle_subscribe(&mut fx, memory, sender, subscribe, has_invite);
         if news { Ok(()) } else { Err(MessageError::Old) }
     }
 
@@ -195,9 +209,18 @@ impl Endpoint {
         }
         self.member(publisher, &signed)?;
         let content: StreamOffer = read(&signed)?;
+        if content.name.len() > MAX_NAME {
+            return Err(MessageError::Content(Kind::StreamOffer));
+        }
         let stream = StreamRef { publisher, stream: content.stream };
         let hash = OfferHash::of(&signed.payload);
         Ok(Offer { stream, room: signed.room, content, bytes: bytes.to_vec(), hash })
+    }
+
+    /// What speaks against the publisher of an offer.
+    pub(super) fn distrust(&self, offer: &Offer) -> Option<Distrust> {
+        let StreamOffer { curve25519, name, .. } = &offer.content;
+        self.memory.trust().check(&offer.stream.publisher, curve25519, name).err()
     }
 
     /// Checks a message to the whole room: of one of our rooms, by somebody with its invite (if

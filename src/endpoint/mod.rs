@@ -36,6 +36,7 @@ mod error;
 mod inbox;
 mod offers;
 mod publish;
+mod trusting;
 
 use std::collections::VecDeque;
 
@@ -51,7 +52,7 @@ pub use crate::stream::{
     RotationCause, SubscriptionState, SubscriptionStatus,
 };
 use crate::{
-    device::{Doors, Identity, KeyPool, Signer},
+    device::{Identity, KeyPool, Memory, Signer},
     media::{FrameDecryptor, FrameEncryptor},
     primitives::{DeviceId, Position, RoomId, RoomKeys, StreamId, StreamRef, Timestamp, TrackId},
     protocol::{KeysUpload, Subscribe, TrackOffer},
@@ -65,7 +66,7 @@ pub struct Endpoint {
     keys: KeyPool,
     rng: StdRng,
     rooms: IndexMap<RoomId, RoomKeys>,
-    doors: Doors,
+    memory: Memory,
     publications: IndexMap<StreamId, Publication>,
     subscriptions: IndexMap<StreamRef, Subscription>,
     offers: Offers,
@@ -88,13 +89,14 @@ impl Endpoint {
 
     /// An endpoint whose ids and jitter follow from a seed, for simulations that must replay.
     /// Keys do not: those are drawn by the Olm library.
-    pub fn with_seed(identity: Identity, seed: [u8; 32]) -> Self {
+    pub fn with_seed(mut identity: Identity, seed: [u8; 32]) -> Self {
+        let memory = identity.take_memory();
         Self {
             identity,
             keys: KeyPool::default(),
             rng: StdRng::from_seed(seed),
             rooms: IndexMap::new(),
-            doors: Doors::default(),
+            memory,
             publications: IndexMap::new(),
             subscriptions: IndexMap::new(),
             offers: Offers::default(),
@@ -251,7 +253,7 @@ impl Endpoint {
     ) -> Result<(), EndpointError> {
         let publication = self.publications.get_mut(&stream).ok_or(EndpointError::UnknownStream)?;
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        let asked = publication.admit(&mut fx, &mut self.doors, device);
+        let asked = publication.admit(&mut fx, &mut self.memory, device);
         if asked { Ok(()) } else { Err(EndpointError::NotAsked) }
     }
 
@@ -286,15 +288,11 @@ impl Endpoint {
         let publication = self.publications.get(&stream).ok_or(EndpointError::UnknownStream)?;
         let asks = self.publications.values().any(|publication| publication.is_asked_by(device));
         // A mistyped id must not close the room to everybody who is still to come.
-        if !asks && !self.doors.knows(device) {
+        if !asks && !self.memory.doors().knows(device) {
             return Err(EndpointError::NotAHolder);
         }
-        self.doors.kick(publication.room_keys().room(), device);
-        let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        // A blocked device keeps no other stream of ours either.
-        for publication in self.publications.values_mut() {
-            publication.kick(&mut fx, device);
-        }
+        self.memory.kick(publication.room_keys().room(), device);
+        self.shut_out(device, now);
         Ok(())
     }
 
@@ -302,8 +300,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`EndpointError::Offer`] for bytes that are no valid offer, [`EndpointError::OwnStream`],
-    /// [`EndpointError::AlreadySubscribed`], [`EndpointError::TooLarge`] for a long claim,
-    /// [`EndpointError::Randomness`].
+    /// [`EndpointError::AlreadySubscribed`], [`EndpointError::Distrusted`],
+    /// [`EndpointError::TooLarge`] for a long claim, [`EndpointError::Randomness`].
     pub fn subscribe(
         &mut self,
         offer: &[u8],
@@ -320,6 +318,9 @@ impl Endpoint {
         }
         if self.subscriptions.get(&stream).is_some_and(|held| !held.is_closed()) {
             return Err(EndpointError::AlreadySubscribed);
+        }
+        if let Some(distrust) = self.distrust(&offer) {
+            return Err(EndpointError::Distrusted(distrust));
         }
         let keys = self.rooms.get(&offer.room).ok_or(EndpointError::UnknownRoom)?.clone();
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);

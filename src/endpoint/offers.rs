@@ -68,6 +68,7 @@ mod tests {
         let content = StreamOffer {
             stream: stream.stream,
             label: "camera".to_owned(),
+            name: String::new(),
             tracks: vec![],
             media: String::new(),
             curve25519: Identity::generate().curve25519(),

@@ -86,6 +86,7 @@ impl Publish {
         let offer = StreamOffer {
             stream,
             label: self.label,
+            name: identity.name().to_owned(),
             tracks: self.tracks,
             media: self.media,
             curve25519: identity.curve25519(),

@@ -61,6 +61,9 @@ pub struct StreamOffer {
     pub stream: StreamId,
     /// What people see, "camera" for instance. A claim.
     pub label: String,
+    /// What the publisher calls itself. A claim.
+    #[serde(default)]
+    pub name: String,
     /// The stream's tracks.
     pub tracks: Vec<TrackOffer>,
     /// Where the media can be had: opaque to olmcast, a WHEP address with our relay.
@@ -91,7 +94,10 @@ pub struct Subscribe {
     pub one_time_key: PublicKey,
     /// Grows with every `Subscribe` and `Unsubscribe` of this device: max(last + 1, unix ms).
     pub sequence: u64,
-    /// Bytes for the publisher's application, a display name or a token. At most
+    /// What the subscriber calls itself, in at most [`MAX_NAME`](Self::MAX_NAME) bytes. A claim.
+    #[serde(default)]
+    pub name: String,
+    /// Text for the publisher's application, a token for instance. At most
     /// [`MAX_CLAIM`](Self::MAX_CLAIM).
     pub claim: String,
 }
@@ -99,6 +105,8 @@ pub struct Subscribe {
 impl Subscribe {
     /// The longest claim, in bytes: publishers keep it.
     pub const MAX_CLAIM: usize = 2048;
+    /// The longest name, in bytes.
+    pub const MAX_NAME: usize = 128;
 }
 
 /// "I am gone." Signed to the publisher.
@@ -127,6 +135,13 @@ pub enum WithheldCode {
     Ended,
     /// Not now; try again later.
     Busy,
+    /// The publisher's user is asked; ask again for the answer.
+    Asked,
+    /// The publisher knows another device by this name, or this one by another key: its user is
+    /// asked; ask again for the answer.
+    Distrusted,
+    /// The publisher admits verified devices only.
+    NotVerified,
 }
 
 impl fmt::Display for WithheldCode {
@@ -138,6 +153,11 @@ impl fmt::Display for WithheldCode {
             Self::Removed => "the publisher removed this device",
             Self::Ended => "the stream has ended",
             Self::Busy => "the publisher is busy",
+            Self::Asked => "the publisher's user is asked",
+            Self::Distrusted => {
+                "the publisher knows another device by this name, and its user is asked"
+            }
+            Self::NotVerified => "the publisher admits verified devices only; verify each other",
         })
     }
 }

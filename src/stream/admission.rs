@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 
 use super::Refusal;
-use crate::primitives::DeviceId;
+use crate::{
+    device::{Distrust, TrustState},
+    primitives::DeviceId,
+};
 
 /// Who may hold a stream's key. The publisher alone decides, and a key service has no say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub enum Admission {
     Invite,
     /// These devices only.
     AllowList(BTreeSet<DeviceId>),
+    /// Devices that are verified, and nobody else.
+    Verified,
     /// Anybody who asks. For tests: it keeps nobody out.
     InsecureOpen,
 }
@@ -23,20 +28,40 @@ pub enum Admission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Admit,
-    Ask,
+    /// The user decides; perhaps because it is not to be trusted that it is who it says.
+    Ask(Option<Distrust>),
     Refuse(Refusal),
 }
 
 impl Admission {
     /// `has_invite`: the request carried a valid admission proof, or the room has no invite.
-    pub(super) fn judge(&self, device: DeviceId, has_invite: bool) -> Verdict {
-        match self {
-            Self::Ask | Self::Invite if !has_invite => Verdict::Refuse(Refusal::NoInvite),
-            Self::Ask => Verdict::Ask,
-            Self::Invite => Verdict::Admit,
-            Self::AllowList(devices) if devices.contains(&device) => Verdict::Admit,
-            Self::AllowList(_) => Verdict::Refuse(Refusal::NotAdmitted),
-            Self::InsecureOpen => Verdict::Admit,
+    /// `trust`: what is known of the device, and of what it says of itself.
+    pub(super) fn judge(
+        &self,
+        device: DeviceId,
+        has_invite: bool,
+        trust: Result<TrustState, Distrust>,
+    ) -> Verdict {
+        match (self, trust) {
+            (Self::Ask | Self::Invite, _) if !has_invite => Verdict::Refuse(Refusal::NoInvite),
+            (Self::Ask, _) => Verdict::Ask(trust.err()),
+            (Self::Invite, Err(distrust)) => Verdict::Ask(Some(distrust)),
+            (Self::AllowList(devices), _) if !devices.contains(&device) => {
+                Verdict::Refuse(Refusal::NotAdmitted)
+            }
+            // That another device has its name, the user knew when it was put on the list.
+            (Self::AllowList(_), Err(Distrust::KeyChanged)) => {
+                Verdict::Ask(Some(Distrust::KeyChanged))
+            }
+            (Self::Verified, Ok(TrustState::Verified)) => Verdict::Admit,
+            (Self::Verified, _) => Verdict::Refuse(Refusal::NotVerified),
+            (Self::Invite | Self::AllowList(_) | Self::InsecureOpen, _) => Verdict::Admit,
         }
+    }
+
+    /// Whether a device that was admitted may stay.
+    pub(super) fn keeps(&self, device: DeviceId, trust: Result<TrustState, Distrust>) -> bool {
+        // Whether it has the invite, was checked when it came.
+        !matches!(self.judge(device, true, trust), Verdict::Refuse(_))
     }
 }

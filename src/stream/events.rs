@@ -1,6 +1,7 @@
 use std::fmt;
 
 use crate::{
+    device::Distrust,
     primitives::{DeviceId, Position, RoomId, StreamId, StreamRef, Timestamp},
     protocol::{OfferHash, StreamOffer, WithheldCode},
 };
@@ -63,15 +64,21 @@ impl fmt::Debug for Offer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Somebody wants our stream, and admission is [`Ask`](super::Admission::Ask): answer with
-    /// `admit` or `refuse`.
+    /// Somebody wants our stream, and the user must decide: answer with `admit` or `refuse`.
+    /// Until then it gets no key, and is told that the user is asked.
     JoinRequest {
         /// Our stream.
         stream: StreamId,
         /// Who asks.
         device: DeviceId,
-        /// What it says of itself. Not verified.
+        /// What it calls itself.
+        name: String,
+        /// What it says besides, for the application.
         claim: String,
+        /// Why it is asked about although admission is not [`Ask`](super::Admission::Ask), or what
+        /// speaks against it: it is not the device that is known by that name, or has another key
+        /// than before. Admitting it pins it as what it is now.
+        distrust: Option<Distrust>,
     },
     /// Somebody wanted our stream and was refused.
     Refused {
@@ -88,7 +95,9 @@ pub enum Event {
         stream: StreamId,
         /// The new holder.
         device: DeviceId,
-        /// What it says of itself. Not verified.
+        /// What it calls itself; what it is known as, says the [trust store](crate::device::TrustStore).
+        name: String,
+        /// What it says besides, for the application.
         claim: String,
         /// The first position it can read.
         position: Position,
@@ -134,6 +143,16 @@ pub enum Event {
     },
     /// A stream is offered, or its offer changed.
     Offered(Box<Offer>),
+    /// A stream is offered by a device that is not the one known by its name, or has another key than
+    /// before. It cannot be subscribed to until the user pins or verifies the device.
+    Distrusted {
+        /// The stream.
+        stream: StreamRef,
+        /// What the device calls itself.
+        name: String,
+        /// What speaks against it.
+        distrust: Distrust,
+    },
     /// A stream that was offered or subscribed to is over.
     Ended {
         /// The stream.
@@ -211,6 +230,8 @@ pub enum Refusal {
     WrongRoom,
     /// It is on no list, or the application refused it.
     NotAdmitted,
+    /// Admission is for verified devices, and it is none.
+    NotVerified,
     /// It is blocked.
     Blocked,
     /// The room was closed by a removal, and the device was not admitted before.
@@ -223,6 +244,7 @@ impl fmt::Display for Refusal {
             Self::NoInvite => "it could not prove that it has this room's invite",
             Self::WrongRoom => "it asked from another room",
             Self::NotAdmitted => "it was not admitted",
+            Self::NotVerified => "it is not verified",
             Self::Blocked => "it is blocked",
             Self::Closed => "the room is closed since somebody was removed; make a new invite",
         })
@@ -237,6 +259,8 @@ pub enum LeaveReason {
     Unsubscribed,
     /// We removed it.
     Kicked,
+    /// It is not trusted any more as much as this stream's admission asks for.
+    Revoked,
     /// It vanished and did not come back within 5 s.
     Gone,
     /// It did not renew its lease for 60 s.
@@ -248,6 +272,7 @@ impl fmt::Display for LeaveReason {
         f.write_str(match self {
             Self::Unsubscribed => "unsubscribed",
             Self::Kicked => "kicked",
+            Self::Revoked => "not trusted enough any more",
             Self::Gone => "vanished",
             Self::LeaseExpired => "lease expired",
         })
@@ -274,6 +299,8 @@ pub enum Ended {
     ByPublisher,
     /// The publisher started again and offers a newer stream under the same label.
     Replaced,
+    /// We blocked the publisher.
+    Blocked,
 }
 
 /// A subscribed stream, as its subscriber sees it.
@@ -330,7 +357,9 @@ impl fmt::Display for SubscriptionStatus {
 pub struct HolderState {
     /// The device.
     pub device: DeviceId,
-    /// What it says of itself. Not verified.
+    /// What it calls itself.
+    pub name: String,
+    /// What it says besides, for the application.
     pub claim: String,
     /// The position it confirmed to hold, of the generation in use. If it stays `None`, the
     /// device is gone, or whoever carries the messages withholds them.

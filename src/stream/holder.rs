@@ -9,7 +9,9 @@ use super::{
 use crate::{
     device::{Pairwise, PairwiseError},
     primitives::{DeviceId, Position, StreamId, Timestamp},
-    protocol::{Answers, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, StreamKey},
+    protocol::{
+        Answers, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, StreamKey, Subscribe,
+    },
     sframe::CipherSuite,
 };
 
@@ -39,6 +41,8 @@ struct Delivery {
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) device: DeviceId,
+    pub(super) curve25519: PublicKey,
+    pub(super) name: String,
     pub(super) claim: String,
     /// The one-time key of the `Subscribe` by which it came.
     pub(super) one_time_key: PublicKey,
@@ -76,15 +80,18 @@ pub(super) struct Handover {
 }
 
 impl Holder {
+    /// The holder that came by a `Subscribe`.
     pub(super) fn new(
         device: DeviceId,
-        claim: String,
+        subscribe: Subscribe,
         olm: Pairwise,
-        one_time_key: PublicKey,
         now: Timestamp,
     ) -> Self {
+        let Subscribe { curve25519, one_time_key, name, claim, .. } = subscribe;
         Self {
             device,
+            curve25519,
+            name,
             claim,
             one_time_key,
             olm: Box::new(olm),
@@ -211,8 +218,8 @@ impl Holder {
         }
         if !self.announced {
             self.announced = true;
-            let (device, claim) = (self.device, self.claim.clone());
-            fx.event(Event::HolderJoined { stream, device, claim, position });
+            let (device, name, claim) = (self.device, self.name.clone(), self.claim.clone());
+            fx.event(Event::HolderJoined { stream, device, name, claim, position });
         }
     }
 
@@ -327,4 +334,4 @@ impl Holder {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -223,6 +223,7 @@ impl Subscription {
             curve25519: fx.identity.curve25519(),
             one_time_key: self.asking.one_time_key,
             sequence: next_sequence(sequence, fx.now),
+            name: fx.identity.name().to_owned(),
             claim: self.claim.clone(),
         };
         let to = Recipient::Device(self.stream.publisher);

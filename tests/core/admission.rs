@@ -77,6 +77,7 @@ mod forge {
     pub(super) fn subscribe(invite: &Invite, stream: StreamRef) -> Vec<u8> {
         let identity = Identity::generate();
         let message = Subscribe {
+            name: String::new(),
             stream: stream.stream,
             curve25519: identity.curve25519(),
             one_time_key: PublicKey(vodozemac::Curve25519PublicKey::from_bytes([9; 32])),

@@ -53,6 +53,7 @@ fn a_subscribe_that_is_wrong_in_one_place_is_refused_and_changes_nothing() {
     let case = Case::new(Kind::Subscribe, |room| {
         let member = Identity::generate();
         let subscribe = Subscribe {
+            name: String::new(),
             stream: room.stream.stream,
             curve25519: member.curve25519(),
             one_time_key: Identity::generate().curve25519(),

@@ -85,6 +85,7 @@ impl Forger {
         let (account, keys) = (Account::new(), invite.room_keys());
         let stream = StreamRef { publisher: account.id(), stream: StreamId::from_bytes([5; 16]) };
         let offer = StreamOffer {
+            name: String::new(),
             stream: stream.stream,
             label: "camera".to_owned(),
             tracks: vec![TrackOffer { id: VIDEO, codec: Codec::Vp8, layers: 1 }],

@@ -56,7 +56,14 @@ pub(crate) fn subscribe_of(identity: &Identity, stream: StreamRef, sequence: u64
     let one_time_key = Identity::generate().curve25519();
     let curve25519 = identity.curve25519();
     let claim = String::new();
-    Subscribe { stream: stream.stream, curve25519, one_time_key, sequence, claim }
+    Subscribe {
+        name: String::new(),
+        stream: stream.stream,
+        curve25519,
+        one_time_key,
+        sequence,
+        claim,
+    }
 }
 
 #[test]

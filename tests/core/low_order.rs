@@ -81,6 +81,7 @@ fn a_point_of_low_order_in_a_signed_message_is_refused_and_changes_nothing() {
     let member = Identity::generate();
     let offered = room.net.offer(a, stream).content;
     let subscribe = Subscribe {
+        name: String::new(),
         stream: stream.stream,
         curve25519: member.curve25519(),
         one_time_key: Identity::generate().curve25519(),
@@ -242,6 +243,7 @@ fn nobody_signs_with_a_point_of_small_order() {
     let keys = room.invite.room_keys();
     let offered = room.net.offer(a, stream).content;
     let subscribe = Subscribe {
+        name: String::new(),
         stream: stream.stream,
         curve25519: Identity::generate().curve25519(),
         one_time_key: Identity::generate().curve25519(),

@@ -183,6 +183,7 @@ impl Service {
         let (tool, stream) = (self.dice.pick(&self.tools), self.room.stream);
         let (publisher, sequence) = (stream.publisher, self.room.net.now);
         let subscribe = Subscribe {
+            name: String::new(),
             stream: stream.stream,
             curve25519: tool.curve25519(),
             one_time_key: fresh_key(),

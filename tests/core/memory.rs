@@ -144,6 +144,7 @@ impl Publisher {
 
     fn offer(&self) -> Vec<u8> {
         let offer = StreamOffer {
+            name: String::new(),
             stream: self.stream.stream,
             label: "camera".to_owned(),
             tracks: vec![TrackOffer { id: VIDEO, codec: Codec::Vp8, layers: 1 }],

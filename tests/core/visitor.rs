@@ -30,6 +30,7 @@ impl Visitor {
         let one_time_key = account.generate_one_time_keys(1).created[0];
         let stream = room.stream;
         let subscribe = Subscribe {
+            name: String::new(),
             stream: stream.stream,
             curve25519: PublicKey(account.curve25519_key()),
             one_time_key: PublicKey(one_time_key),

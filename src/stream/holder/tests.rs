@@ -10,6 +10,12 @@ use crate::{
     stream::{Output, base_key::Scope},
 };
 
+/// A `Subscribe` whose keys are all the same.
+pub(in crate::stream) fn subscribe(stream: StreamId, key: PublicKey) -> Subscribe {
+    let (name, claim) = (String::new(), String::new());
+    Subscribe { stream, curve25519: key, one_time_key: key, sequence: 1, name, claim }
+}
+
 /// A holder, what sends to it, and the time.
 struct Tested {
     holder: Holder,
@@ -32,7 +38,7 @@ impl Tested {
         let suite = CipherSuite::default();
         let scope = Scope { room, stream, suite };
         Self {
-            holder: Holder::new(peer.device(), String::new(), olm, key, now),
+            holder: Holder::new(peer.device(), subscribe(stream.stream, key), olm, now),
             identity,
             session: OutboundSession::new(Generation(0), scope),
             handover: Handover { stream: stream.stream, suite, offer: OfferHash::of(b"offer") },

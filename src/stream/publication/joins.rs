@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{Asker, Publication};
 use crate::{
-    device::{Between, Doors, Pairwise},
+    device::{Between, Memory, Pairwise, TrustState},
     primitives::{DeviceId, Timestamp},
     protocol::{Answers, Kind, StreamKeyWithheld, Subscribe, WithheldCode},
     stream::{
@@ -24,6 +24,8 @@ const ASKS_ON: Duration = Duration::from_secs(60);
 /// Devices that one stream lets in: some 200 µs of work each. A crowd of this many gets in at
 /// once, the next ones are told to come again.
 const ADMISSIONS: Quota = Quota { interval: Duration::from_millis(1), burst: 2000 };
+/// When whoever waits for the user's answer asks again.
+const ASKED_RETRY: Duration = Duration::from_secs(8);
 /// When to ask again at the latest, …
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// … and at the earliest, whatever the limit says.
@@ -35,12 +37,13 @@ impl Publication {
     pub(crate) fn handle_subscribe(
         &mut self,
         fx: &mut Effects<'_>,
-        doors: &mut Doors,
+        memory: &mut Memory,
         device: DeviceId,
         subscribe: Subscribe,
         has_invite: bool,
     ) -> bool {
-        let (verdict, now) = (self.admission.judge(device, has_invite), fx.now);
+        let trust = memory.trust().check(&device, &subscribe.curve25519, &subscribe.name);
+        let (verdict, now) = (self.admission.judge(device, has_invite, trust), fx.now);
         let held = self.holders.get(device).map(|holder| holder.one_time_key);
         if held == Some(subscribe.one_time_key) && !matches!(verdict, Verdict::Refuse(_)) {
             // The same question again: its answer was lost, or is still to come. The answer is
@@ -58,27 +61,47 @@ impl Publication {
             self.remind(fx, device, Some(subscribe.one_time_key));
             return false;
         }
-        if self.is_shut_out(fx, doors, device, &subscribe) {
+        if self.is_shut_out(fx, memory, device, &subscribe) {
             return true;
         }
         if let Verdict::Refuse(reason) = verdict {
-            self.refuse(fx, device, &subscribe, WithheldCode::NotAdmitted, reason);
+            let code = match reason {
+                Refusal::NotVerified => WithheldCode::NotVerified,
+                _ => WithheldCode::NotAdmitted,
+            };
+            self.refuse(fx, device, &subscribe, code, reason);
             return true;
         }
         // Kept from here on only: strangers must not make us remember them.
         if let Err(wait) = self.may_come(device, subscribe.sequence, verdict, now) {
             let wait = fx.jitter(wait.max(BUSY_RETRY));
             self.withhold(fx, device, &subscribe, WithheldCode::Busy, Some(wait));
-        } else if verdict == Verdict::Admit || held.is_some() {
-            // A holder that begins anew was admitted before.
-            self.let_in(fx, doors, device, subscribe);
+        } else if let Verdict::Ask(distrust) = verdict
+            // A holder that begins anew was admitted before, as what it was then.
+            && (held.is_none() || distrust.is_some())
+        {
+            self.ask(fx, device, Asker { subscribe, has_invite, distrust, heard: now });
         } else {
-            let claim = subscribe.claim.clone();
-            if self.asking.insert(device, Asker { subscribe, heard: now }).is_none() {
-                fx.event(Event::JoinRequest { stream: self.id(), device, claim });
-            }
+            self.let_in(fx, memory, device, subscribe);
         }
         true
+    }
+
+    /// Puts a device to the user, and tells it so.
+    fn ask(&mut self, fx: &mut Effects<'_>, device: DeviceId, asker: Asker) {
+        let code = match asker.distrust {
+            Some(_) => WithheldCode::Distrusted,
+            None => WithheldCode::Asked,
+        };
+        let wait = fx.jitter(ASKED_RETRY);
+        self.withhold(fx, device, &asker.subscribe, code, Some(wait));
+        let Subscribe { name, claim, .. } = asker.subscribe.clone();
+        let distrust = asker.distrust;
+        let before = self.asking.insert(device, asker);
+        if before.is_none_or(|before| before.distrust != distrust) {
+            let stream = self.id();
+            fx.event(Event::JoinRequest { stream, device, name, claim, distrust });
+        }
     }
 
     /// Takes note of somebody who may come in, as far as its invite goes.
@@ -93,7 +116,7 @@ impl Publication {
         now: Timestamp,
     ) -> Result<(), Duration> {
         let is_here = self.holders.get(device).is_some() || self.asking.contains_key(&device);
-        if verdict == Verdict::Ask && !is_here && self.asking.len() >= MAX_ASKING {
+        if matches!(verdict, Verdict::Ask(_)) && !is_here && self.asking.len() >= MAX_ASKING {
             let visitors = &mut self.visitors;
             self.asking.retain(|device, asker| {
                 let asks_on = now.since(asker.heard) < ASKS_ON;
@@ -118,14 +141,16 @@ impl Publication {
     fn is_shut_out(
         &self,
         fx: &mut Effects<'_>,
-        doors: &Doors,
+        memory: &Memory,
         device: DeviceId,
         subscribe: &Subscribe,
     ) -> bool {
-        let Err(code) = doors.check(self.keys.room(), device) else { return false };
-        let reason = match code {
-            WithheldCode::Blocked => Refusal::Blocked,
-            _ => Refusal::Closed,
+        let (code, reason) = if memory.trust().state(&device) == TrustState::Blocked {
+            (WithheldCode::Blocked, Refusal::Blocked)
+        } else if memory.doors().is_closed_to(self.keys.room(), device) {
+            (WithheldCode::Closed, Refusal::Closed)
+        } else {
+            return false;
         };
         self.refuse(fx, device, subscribe, code, reason);
         true
@@ -135,15 +160,19 @@ impl Publication {
     pub(crate) fn admit(
         &mut self,
         fx: &mut Effects<'_>,
-        doors: &mut Doors,
+        memory: &mut Memory,
         device: DeviceId,
     ) -> bool {
-        let Some(Asker { subscribe, .. }) = self.asking.shift_remove(&device) else {
+        let Some(Asker { subscribe, distrust, .. }) = self.asking.shift_remove(&device) else {
             return false;
         };
         // It may have been closed since the device asked.
-        if !self.is_shut_out(fx, doors, device, &subscribe) {
-            self.let_in(fx, doors, device, subscribe);
+        if !self.is_shut_out(fx, memory, device, &subscribe) {
+            if distrust.is_some() {
+                let Subscribe { curve25519, name, .. } = &subscribe;
+                memory.decide(|trust| trust.pin(device, *curve25519, name));
+            }
+            self.let_in(fx, memory, device, subscribe);
         }
         true
     }
@@ -165,19 +194,19 @@ impl Publication {
     fn let_in(
         &mut self,
         fx: &mut Effects<'_>,
-        doors: &mut Doors,
+        memory: &mut Memory,
         device: DeviceId,
         subscribe: Subscribe,
     ) {
-        let Subscribe { curve25519, one_time_key, claim, .. } = subscribe;
+        let Subscribe { curve25519, one_time_key, .. } = subscribe;
         let (us, room) = (fx.identity.device(), self.keys.room());
         let between = Between { room, stream: self.scope.stream, us, peer: device };
         // A key of low order makes no session, and its owner gets nothing.
         let Ok(olm) = Pairwise::outbound(fx.identity, between, curve25519, one_time_key) else {
             return;
         };
-        doors.admitted(room, device);
-        let mut holder = Holder::new(device, claim, olm, one_time_key, fx.now);
+        memory.admitted(room, device, curve25519, &subscribe.name);
+        let mut holder = Holder::new(device, subscribe, olm, fx.now);
         if let Some(before) = self.holders.remove(device) {
             // The same device starts over; what it was sent before it still has.
             holder.follows(&before);

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use super::{HOLDERS_AT_ONCE, Publication, SESSION_LIFETIME, STEP_INTERVAL};
+use super::{Asker, HOLDERS_AT_ONCE, Publication, SESSION_LIFETIME, STEP_INTERVAL};
 use crate::{
+    device::{Distrust, Memory},
     primitives::{DeviceId, Generation},
     protocol::{Answers, WithheldCode},
     stream::{
@@ -22,13 +23,15 @@ impl Publication {
     pub(crate) fn handle_unsubscribe(
         &mut self,
         fx: &mut Effects<'_>,
+        memory: &Memory,
         device: DeviceId,
         sequence: u64,
         has_invite: bool,
     ) {
         // It may have overtaken its `Subscribe`, which must not be answered then. But strangers
         // must not make us remember them.
-        let may_come = || self.admission.judge(device, has_invite) == Verdict::Admit;
+        let trust = Ok(memory.trust().state(&device));
+        let may_come = || self.admission.judge(device, has_invite, trust) == Verdict::Admit;
         if self.visitors.is_news(device, sequence)
             && (self.visitors.knows(device) || may_come())
             && self.visitors.note(device, sequence)
@@ -55,11 +58,42 @@ impl Publication {
         }
     }
 
+    /// What is known of devices has changed, or who is admitted: whoever may not stay is removed, and
+    /// whoever waited for that is let in.
+    pub(crate) fn review(&mut self, fx: &mut Effects<'_>, memory: &mut Memory) {
+        let trust = memory.trust();
+        let stays = |holder: &&Holder| {
+            let trust = trust.check(&holder.device, &holder.curve25519, &holder.name);
+            trust != Err(Distrust::Blocked) && self.admission.keeps(holder.device, trust)
+        };
+        let leave: Vec<_> =
+            self.holders.iter().filter(|h| !stays(h)).map(|holder| holder.device).collect();
+        for device in leave {
+            self.remove(fx, device, LeaveReason::Revoked);
+        }
+        let asking: Vec<_> = self.asking.keys().copied().collect();
+        for device in asking {
+            let Some(Asker { subscribe, has_invite, .. }) = self.asking.get(&device) else {
+                continue;
+            };
+            let trust = memory.trust().check(&device, &subscribe.curve25519, &subscribe.name);
+            match self.admission.judge(device, *has_invite, trust) {
+                Verdict::Admit => drop(self.admit(fx, memory, device)),
+                Verdict::Refuse(_) => drop(self.refuse_request(fx, device)),
+                Verdict::Ask(distrust) => {
+                    if let Some(asker) = self.asking.get_mut(&device) {
+                        asker.distrust = distrust;
+                    }
+                }
+            }
+        }
+    }
+
     fn remove(&mut self, fx: &mut Effects<'_>, device: DeviceId, reason: LeaveReason) {
         let Some(holder) = self.holders.remove(device) else { return };
         let answer = match reason {
             LeaveReason::Unsubscribed => None,
-            LeaveReason::Kicked => Some((WithheldCode::Removed, None)),
+            LeaveReason::Kicked | LeaveReason::Revoked => Some((WithheldCode::Removed, None)),
             LeaveReason::Gone | LeaveReason::LeaseExpired => {
                 Some((WithheldCode::Removed, Some(RETURN_AFTER)))
             }
@@ -72,7 +106,7 @@ impl Publication {
         // Whoever was never sent a key has nothing that could open anything.
         if holder.is_exposed() {
             let cause = match reason {
-                LeaveReason::Kicked => RotationCause::Kick,
+                LeaveReason::Kicked | LeaveReason::Revoked => RotationCause::Kick,
                 _ => RotationCause::Leave,
             };
             let exposed_to_pending = holder.is_exposed_to_pending();

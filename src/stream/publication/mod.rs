@@ -19,7 +19,7 @@ use super::{
     visitors::Visitors,
 };
 use crate::{
-    device::{Identity, PairwiseError},
+    device::{Distrust, Identity, PairwiseError},
     media::{EncryptorSlot, FrameEncryptor},
     primitives::{
         DeviceId, Generation, Position, RoomKeys, StreamId, StreamRef, Timestamp, TrackId,
@@ -77,6 +77,9 @@ pub(crate) struct Publication {
 /// A device that waits for the application's answer.
 struct Asker {
     subscribe: Subscribe,
+    has_invite: bool,
+    /// What speaks against it.
+    distrust: Option<Distrust>,
     /// When it last asked.
     heard: Timestamp,
 }
@@ -117,6 +120,10 @@ impl Publication {
         publication
     }
 
+    pub(crate) fn set_admission(&mut self, admission: Admission) {
+        self.admission = admission;
+    }
+
     pub(crate) fn room_keys(&self) -> &RoomKeys {
         &self.keys
     }
@@ -141,6 +148,7 @@ impl Publication {
     pub(crate) fn holders(&self) -> impl Iterator<Item = HolderState> {
         self.holders.iter().map(|holder| HolderState {
             device: holder.device,
+            name: holder.name.clone(),
             claim: holder.claim.clone(),
             confirmed: holder.confirmed(),
         })

@@ -75,7 +75,12 @@ impl Tested {
         let between = Between { room: RoomId::from_bytes([2; 32]), stream, us, peer: device };
         let key = self.peer.curve25519();
         let olm = Pairwise::outbound(&self.identity, between, key, key).unwrap();
-        Holder::new(device, String::new(), olm, key, self.now)
+        Holder::new(
+            device,
+            crate::stream::holder::tests::subscribe(stream.stream, key),
+            olm,
+            self.now,
+        )
     }
 
     fn owe(&mut self, device: DeviceId, which: Which) {

@@ -1,0 +1,80 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Doors, TrustStore};
+use crate::{
+    primitives::{DeviceId, RoomId},
+    protocol::PublicKey,
+};
+
+/// What a device remembers of others for longer than it runs: whom it knows, whom it shuts out.
+///
+/// None of it can lead to a key being used again, should an old copy be restored; but what was
+/// decided since is lost then.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    trust: TrustStore,
+    doors: Doors,
+    /// Counts the changes, so that each is kept once.
+    #[serde(skip)]
+    changes: u64,
+}
+
+impl Memory {
+    /// The devices that are known.
+    pub fn trust(&self) -> &TrustStore {
+        &self.trust
+    }
+
+    /// The rooms that are closed.
+    pub fn doors(&self) -> &Doors {
+        &self.doors
+    }
+
+    /// Grows with each change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// A decision of the user about devices.
+    pub fn decide<T>(&mut self, decide: impl FnOnce(&mut TrustStore) -> T) -> T {
+        self.changes += 1;
+        decide(&mut self.trust)
+    }
+
+    /// A device was let into a room: it is pinned if it was not known.
+    pub(crate) fn admitted(
+        &mut self,
+        room: RoomId,
+        device: DeviceId,
+        curve25519: PublicKey,
+        name: &str,
+    ) {
+        let is_new = self.doors.admitted(room, device);
+        let is_news = self.trust.see(device, curve25519, name);
+        self.changes += u64::from(is_new || is_news);
+    }
+
+    /// A device proved to be the publisher of a stream that we hold: it is pinned if it was not known.
+    pub(crate) fn seen(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) {
+        self.changes += u64::from(self.trust.see(device, curve25519, name));
+    }
+
+    /// Blocks a device, and closes behind it every room that it was in: it has their invites.
+    pub fn block(&mut self, device: DeviceId) {
+        self.decide(|trust| trust.block(device));
+        self.doors.shut_out(device);
+    }
+
+    /// Blocks a device that is kicked out of a room, which is closed whether it was in there or not.
+    pub(crate) fn kick(&mut self, room: RoomId, device: DeviceId) {
+        self.block(device);
+        self.doors.close(room);
+    }
+
+    /// Opens a room again to whoever has its invite. False if it was open.
+    pub fn reopen(&mut self, room: RoomId) -> bool {
+        let was_closed = self.doors.reopen(room);
+        self.changes += u64::from(was_closed);
+        was_closed
+    }
+}
