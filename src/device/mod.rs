@@ -1,5 +1,6 @@
 //! Floor 3: one device: who it is, whom it talks to in private, and whom it lets in.
 
+mod card;
 mod door;
 mod identity;
 mod key_pool;
@@ -7,6 +8,7 @@ mod memory;
 mod pairwise;
 mod trust;
 
+pub use card::{CardError, DeviceCard};
 pub use door::Doors;
 pub use identity::{Identity, Signer};
 pub(crate) use key_pool::KeyPool;
