@@ -62,13 +62,17 @@ impl Publication {
         self.client.call(move |endpoint, _| endpoint.position(stream)).await
     }
 
-    /// Kicks a device: see [`Endpoint::kick`](crate::endpoint::Endpoint::kick).
+    /// Kicks a device: see [`Endpoint::kick`](crate::endpoint::Endpoint::kick). If the client has a
+    /// [`Vault`](crate::client::Vault), that the device is blocked and the room closed is on disk
+    /// when this returns.
     ///
     /// # Errors
-    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`]; [`ClientError::Vault`] if it is kicked,
+    /// but that could not be written.
     pub async fn kick(&self, device: DeviceId) -> Result<(), ClientError> {
         let stream = self.id();
-        Ok(self.client.call(move |endpoint, now| endpoint.kick(stream, device, now)).await??)
+        self.client.call(move |endpoint, now| endpoint.kick(stream, device, now)).await??;
+        self.client.kept().await
     }
 
     /// Admits a device that asked ([`Event::JoinRequest`]).

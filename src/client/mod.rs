@@ -34,6 +34,7 @@ mod publishing;
 mod room;
 mod traffic;
 mod trust;
+mod vault;
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -46,6 +47,7 @@ pub use handles::{Publication, Subscription};
 pub use room::RoomView;
 pub use traffic::Traffic;
 pub use trust::{Trust, TrustError};
+pub use vault::{Holder, Unlock, Vault, VaultError};
 
 use self::{
     calls::Calls,
@@ -54,10 +56,10 @@ use self::{
     driver::Driver,
     publishing::Publishing,
     traffic::Meter,
+    vault::{Keeper, Kept},
 };
 use crate::{
     clock,
-    device::Identity,
     endpoint::{Endpoint, EndpointError, Event, Hoard, Offer, Publish},
     primitives::{DeviceId, Invite, InviteError, RoomId, StreamRef, Timestamp},
     protocol::{WithheldCode, service::RefusalCode},
@@ -95,6 +97,10 @@ pub enum ClientError {
     /// The stream is over.
     #[error("the stream has ended")]
     StreamEnded,
+    /// What this device must remember is not on disk. It is in force for as long as the client runs,
+    /// and is written as soon as that works again.
+    #[error("done, but not kept: {0}")]
+    Vault(#[from] VaultError),
     /// The client's connection ended for good: the device connected from elsewhere.
     #[error("the client has ended; this device may have connected from elsewhere")]
     Ended,
@@ -112,6 +118,9 @@ pub enum ClientEvent {
     Entered,
     /// The key service refused something for good.
     ServiceRefused(RefusalCode),
+    /// The vault cannot be written: what is decided now would be forgotten if the client ended. It
+    /// is tried again, at the latest after half a minute.
+    VaultFailed(VaultError),
     /// Something happened to a stream.
     Stream(Event),
 }
@@ -128,17 +137,22 @@ pub struct Client {
     room: watch::Receiver<RoomView>,
     directory: Directory,
     meter: Meter,
+    kept: Kept,
 }
 
 impl Client {
     /// Connects to the invite's key service and enters its room. Later interruptions are mended
     /// by the client itself. Call it inside a tokio runtime.
     ///
+    /// The client keeps the [`Vault`] up to date, and has it until it ends. A bare
+    /// [`Identity`](crate::device::Identity) is kept nowhere.
+    ///
     /// # Errors
     /// [`ClientError::Service`], [`ClientError::Refused`] or [`ClientError::Timeout`] if the
-    /// room cannot be entered now; [`ClientError::Invite`], [`ClientError::Endpoint`].
-    pub async fn connect(invite: &Invite, identity: Identity) -> Result<Self, ClientError> {
-        Self::connect_with(invite, identity, &Trust::platform()).await
+    /// room cannot be entered now; [`ClientError::Invite`], [`ClientError::Endpoint`],
+    /// [`ClientError::Vault`].
+    pub async fn connect(invite: &Invite, vault: impl Into<Vault>) -> Result<Self, ClientError> {
+        Self::connect_with(invite, vault, &Trust::platform()).await
     }
 
     /// The same, with other certificates than the platform's.
@@ -147,9 +161,10 @@ impl Client {
     /// As [`connect`](Self::connect).
     pub async fn connect_with(
         invite: &Invite,
-        identity: Identity,
+        vault: impl Into<Vault>,
         trust: &Trust,
     ) -> Result<Self, ClientError> {
+        let (identity, store) = vault.into().into_parts();
         let door = invite.door_key()?;
         let mut endpoint = Endpoint::new(identity)?;
         endpoint.enter(invite.room_keys());
@@ -162,6 +177,8 @@ impl Client {
         let (room_in, room) = watch::channel(RoomView::default());
         let meter = Meter::default();
         let weak_events = events.downgrade();
+        let keeper = Keeper::new(store, weak_events.clone())?;
+        let kept = keeper.kept();
         let (up, ups) = watch::channel(());
         let publishing = Publishing::new(directory.clone(), calls.downgrade());
         let driver = Driver {
@@ -173,6 +190,7 @@ impl Client {
             room: room_in,
             unsent: VecDeque::new(),
             meter: meter.clone(),
+            keeper,
             up,
         };
         // The task ends with the last handle, whose sender of calls it waits for.
@@ -187,6 +205,7 @@ impl Client {
             room,
             directory,
             meter,
+            kept,
         };
         let entered = async {
             loop {
@@ -354,6 +373,17 @@ impl Client {
     /// [`ClientError::Ended`].
     pub async fn hoard_keys(&self) -> Result<Hoard, ClientError> {
         self.call(|endpoint, _| endpoint.hoard_keys()).await
+    }
+
+    /// Waits until what the calls before have decided is on disk.
+    pub(super) async fn kept(&self) -> Result<(), ClientError> {
+        if self.kept.is_kept() {
+            // When this is called, what came before was handed over, unless that failed.
+            let failure = self.call(|endpoint, _| endpoint.persist_failure()).await?;
+            failure.map_or(Ok(()), |error| Err(self.kept.refused(error)))?;
+            self.kept.wait().await?;
+        }
+        Ok(())
     }
 
     async fn call<T: Send + 'static>(

@@ -8,10 +8,10 @@ use crate::primitives::{DeviceId, RoomId};
 ///
 /// A kick closes the room's door: whoever was removed still has the invite and could come back
 /// as a new device. From then on only devices admitted before may subscribe.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Doors(BTreeMap<RoomId, Door>);
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Door {
     closed: bool,
     admitted: BTreeSet<DeviceId>,

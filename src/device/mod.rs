@@ -6,6 +6,7 @@ mod identity;
 mod key_pool;
 mod memory;
 mod pairwise;
+mod seal;
 mod trust;
 
 pub use card::{CardError, DeviceCard};
@@ -15,4 +16,7 @@ pub(crate) use key_pool::KeyPool;
 pub use memory::Memory;
 pub use pairwise::PairwiseError;
 pub(crate) use pairwise::{Between, Pairwise};
+#[cfg(feature = "client")]
+pub(crate) use seal::random_secret;
+pub use seal::{Cost, SealError, SealingKey};
 pub use trust::{Distrust, KnownDevice, MAX_NAME, TrustState, TrustStore};

@@ -79,7 +79,7 @@ pub struct KnownDevice {
 ///
 /// A name is trusted only as far as it is bound to keys here: a device that bears a known name and
 /// other keys is not trusted ([`Distrust`]) until the user pins or verifies it under that name, too.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TrustStore {
     devices: BTreeMap<DeviceId, (u64, KnownDevice)>,
     /// Those that are only pinned, the oldest first.

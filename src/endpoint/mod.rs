@@ -11,6 +11,38 @@
 //! 3. **Time**: then [`poll_timeout`](Endpoint::poll_timeout) says when to call
 //!    `handle_timeout` at the latest.
 //!
+//! A device that [is sealed](Identity::seal_with) outlives its endpoint: what it has to remember
+//! comes as [`Output::Persist`], and is kept instead of what came before.
+//!
+//! ```
+//! use olmcast::{
+//!     device::{Identity, SealingKey},
+//!     endpoint::{Endpoint, Output},
+//!     primitives::Timestamp,
+//! };
+//!
+//! let key = SealingKey::generate()?;
+//! let mut identity = Identity::generate();
+//! identity.seal_with(&key)?;
+//! let mut kept = identity.sealed()?; // On disk, say, written so that a crash leaves it whole.
+//!
+//! let mut endpoint = Endpoint::new(identity)?;
+//! let stranger = Identity::generate().device();
+//! endpoint.block(stranger, Timestamp::from(std::time::SystemTime::now()));
+//! while let Some(output) = endpoint.poll_output() {
+//!     match output {
+//!         Output::Persist { sealed } => kept = sealed, // Before what follows from it is sent.
+//!         Output::Send { .. } | Output::Event(_) => {}
+//!         _ => {}
+//!     }
+//! }
+//! drop(endpoint);
+//!
+//! let endpoint = Endpoint::new(Identity::open(&kept, &key)?)?;
+//! assert!(endpoint.memory().trust().get(&stranger).is_some());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The channel may lose, repeat, delay and reorder messages. Encryptors and decryptors are
 //! handles that the endpoint keeps supplied with keys; they may live on any thread.
 //!
@@ -35,6 +67,7 @@
 mod error;
 mod inbox;
 mod offers;
+mod persist;
 mod publish;
 mod trusting;
 
@@ -59,6 +92,7 @@ use crate::{
     stream::{Effects, Publication, Subscription},
 };
 use offers::Offers;
+use persist::Persist;
 
 /// One device: its account, its rooms, what it publishes and what it receives.
 pub struct Endpoint {
@@ -67,6 +101,7 @@ pub struct Endpoint {
     rng: StdRng,
     rooms: IndexMap<RoomId, RoomKeys>,
     memory: Memory,
+    persist: Persist,
     publications: IndexMap<StreamId, Publication>,
     subscriptions: IndexMap<StreamRef, Subscription>,
     offers: Offers,
@@ -97,6 +132,7 @@ impl Endpoint {
             rng: StdRng::from_seed(seed),
             rooms: IndexMap::new(),
             memory,
+            persist: Persist::default(),
             publications: IndexMap::new(),
             subscriptions: IndexMap::new(),
             offers: Offers::default(),
@@ -164,6 +200,7 @@ impl Endpoint {
         for subscription in self.subscriptions.values_mut() {
             subscription.handle_timeout(&mut fx, &mut self.sequence);
         }
+        self.persist_gathered(now);
     }
 
     /// Our own connection is back: what was sent meanwhile may be lost, so whatever is not answered
@@ -369,6 +406,7 @@ impl Endpoint {
 
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.persist_decisions();
         self.outputs.pop_front()
     }
 
@@ -377,7 +415,7 @@ impl Endpoint {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let publications = self.publications.values().map(Publication::poll_timeout);
         let subscriptions = self.subscriptions.values().filter_map(Subscription::poll_timeout);
-        publications.chain(subscriptions).min()
+        publications.chain(subscriptions).chain(self.persist_timeout()).min()
     }
 }
 

@@ -16,7 +16,8 @@ impl Endpoint {
     /// Calls this device so from now on, to people; 128 bytes of it at most. Streams that are
     /// published already keep the name that they were offered under.
     pub fn set_name(&mut self, name: impl Into<String>) {
-        self.identity.set_name(name.into());
+        self.identity.set_name(name);
+        self.persist.renamed();
     }
 
     /// Pins a device: it is trusted to have these keys and this name, even if others have that name,

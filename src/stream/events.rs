@@ -17,6 +17,12 @@ pub enum Output {
         /// An encoded [`Envelope`](crate::protocol::Envelope); opaque to whoever carries it.
         bytes: Vec<u8>,
     },
+    /// Keep these bytes instead of those of before, on disk, before what comes next is carried
+    /// out. It comes only from a device that [is sealed](crate::device::Identity::seal_with).
+    Persist {
+        /// The [sealed](crate::device::Identity::sealed) device, with all that it has to remember.
+        sealed: Vec<u8>,
+    },
     /// Tell the application.
     Event(Event),
 }
