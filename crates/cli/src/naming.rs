@@ -57,7 +57,10 @@ mod tests {
         assert_eq!(find(&devices[1].to_string()).unwrap(), devices[1]);
         assert_eq!(find(&devices[1].short()).unwrap(), devices[1]);
         assert_eq!(find(&fingerprint(&devices[2])).unwrap(), devices[2]);
-        assert_eq!(find("Bob").unwrap_err().to_string(), "several are called Bob; give the first characters of the id");
+        assert_eq!(
+            find("Bob").unwrap_err().to_string(),
+            "several are called Bob; give the first characters of the id"
+        );
         for nobody in ["", " ", "Eve", "ada", "Ad"] {
             let error = find(nobody).unwrap_err().to_string();
             assert!(error.starts_with("nobody who is here is called "), "{error}");

@@ -88,7 +88,6 @@ impl Arguments {
             Err(VarError::NotPresent) => ask(path, is_new)?,
             Err(VarError::NotUnicode(_)) => bail!("{PASSPHRASE} is no UTF-8"),
         };
-        ensure!(!passphrase.is_empty(), "the passphrase is empty, which keeps nobody out");
         Ok(Unlock::passphrase(mem::take(&mut *passphrase)))
     }
 }
@@ -103,12 +102,13 @@ fn ask(path: &Path, is_new: bool) -> anyhow::Result<Zeroizing<String>> {
     );
     let ask = |what: &str| {
         let typed = prompt_password(format!("{what} {}: ", path.display()));
-        typed.map(Zeroizing::new).context("no passphrase")
+        typed.map(Zeroizing::new).context("no passphrase was typed")
     };
     if !is_new {
         return ask("passphrase of");
     }
     let passphrase = ask("choose a passphrase for the new vault")?;
+    // That an empty one is none, is said at once.
     if !passphrase.is_empty() {
         let again = ask("the same again for")?;
         ensure!(passphrase == again, "the two passphrases differ; nothing was made");
@@ -157,7 +157,7 @@ impl Named {
         if let Some(name) = &self.name
             && vault.identity().name() != name
         {
-            vault.update(|identity| identity.set_name(name.clone()))?;
+            vault.update(|identity| identity.set_name(name.as_str()))?;
         }
         Ok(vault)
     }

@@ -3,19 +3,11 @@
 mod table;
 mod target;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Subcommand;
-use olmcast::{
-    client::Vault,
-    device::{Memory, TrustState},
-    primitives::DeviceId,
-};
+use olmcast::{client::Vault, primitives::DeviceId};
 
-use crate::{
-    directory,
-    naming::{called, fingerprint},
-    vault,
-};
+use crate::{directory, naming::fingerprint, vault};
 pub(crate) use target::Target;
 
 /// Show and decide whom this device knows.
@@ -110,9 +102,10 @@ async fn pin(
     let known = memory.trust().get(&device);
     let (curve25519, known_as) = match &target {
         Target::Card(card) => (Some(card.curve25519), card.name.clone()),
-        Target::Device(_) => {
-            (known.and_then(|known| known.curve25519), known.map_or_else(String::new, |known| known.name.clone()))
-        }
+        Target::Device(_) => (
+            known.and_then(|known| known.curve25519),
+            known.map_or_else(String::new, |known| known.name.clone()),
+        ),
     };
     let curve25519 = match curve25519 {
         Some(curve25519) => curve25519,

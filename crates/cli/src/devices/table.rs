@@ -51,11 +51,14 @@ fn closed(memory: &Memory) -> String {
     if rooms.is_empty() {
         return String::new();
     }
-    let mut text = "\nclosed since somebody was removed; only who was admitted before is let in:\n".to_owned();
+    let mut text =
+        "\nclosed since somebody was removed; only who was admitted before is let in:\n".to_owned();
     for room in rooms {
         let _ = writeln!(text, "  room {room}");
     }
-    text.push_str("to let others in, make a new room and give its link to them: olmcast room new\n");
+    text.push_str(
+        "to let others in, make a new room and give its link to them: olmcast room new\n",
+    );
     text
 }
 

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_anothers_id_does_not_stand_for_it() {
-        let (mut ours, ada, eve) = (Identity::generate(), Identity::generate(), Identity::generate());
+        let (mut ours, ada, eve) =
+            (Identity::generate(), Identity::generate(), Identity::generate());
         let name = ada.device().to_string();
         let (device, curve25519) = (eve.device(), eve.curve25519());
         ours.memory_mut().decide(|trust| trust.pin(device, curve25519, &name));
