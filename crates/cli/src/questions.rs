@@ -68,7 +68,7 @@ impl Questions {
     }
 
     /// The question that is to be put on the screen now, if it is not there yet.
-    pub(crate) fn to_show(&mut self) -> Option<&str> {
+    pub(crate) fn unshown(&mut self) -> Option<&str> {
         if std::mem::replace(&mut self.is_shown, !self.open.is_empty()) {
             return None;
         }
@@ -114,13 +114,13 @@ mod tests {
         let mut questions = asking([(admit(1), "Ada?"), (admit(2), "Bob?")]);
         // What is not on the screen, nobody answers.
         assert_eq!(questions.answer(true, now), Answer::Unasked);
-        assert_eq!(questions.to_show(), Some("Ada?"));
-        assert_eq!(questions.to_show(), None);
+        assert_eq!(questions.unshown(), Some("Ada?"));
+        assert_eq!(questions.unshown(), None);
         assert_eq!(questions.answer(true, now), Answer::Yes(admit(1)));
         assert_eq!(questions.answer(true, now), Answer::Unasked);
-        assert_eq!(questions.to_show(), Some("Bob?"));
+        assert_eq!(questions.unshown(), Some("Bob?"));
         assert_eq!(questions.answer(false, now), Answer::No(admit(2)));
-        assert_eq!(questions.to_show(), None);
+        assert_eq!(questions.unshown(), None);
         assert_eq!(questions.answer(false, now), Answer::Unasked);
     }
 
@@ -128,9 +128,9 @@ mod tests {
     fn an_answer_meant_for_a_question_that_was_withdrawn_is_not_taken_for_another() {
         let now = Instant::now();
         let mut questions = asking([(admit(1), "Ada?"), (admit(2), "Bob?")]);
-        assert_eq!(questions.to_show(), Some("Ada?"));
+        assert_eq!(questions.unshown(), Some("Ada?"));
         questions.withdraw(admit(1), now);
-        assert_eq!(questions.to_show(), Some("Bob?"));
+        assert_eq!(questions.unshown(), Some("Bob?"));
         assert_eq!(questions.answer(true, now + LOOK / 2), Answer::TooSoon);
         assert_eq!(questions.answer(true, now + LOOK), Answer::Yes(admit(2)));
     }
@@ -139,25 +139,25 @@ mod tests {
     fn what_waits_behind_can_be_withdrawn_without_a_trace() {
         let now = Instant::now();
         let mut questions = asking([(admit(1), "Ada?"), (admit(2), "Bob?")]);
-        assert_eq!(questions.to_show(), Some("Ada?"));
+        assert_eq!(questions.unshown(), Some("Ada?"));
         questions.withdraw(admit(2), now);
         questions.withdraw(admit(3), now);
         assert_eq!(questions.answer(true, now), Answer::Yes(admit(1)));
-        assert_eq!(questions.to_show(), None);
+        assert_eq!(questions.unshown(), None);
     }
 
     #[test]
     fn the_same_question_is_asked_once_and_with_other_words_it_is_another() {
         let now = Instant::now();
         let mut questions = asking([(admit(1), "Ada?"), (admit(1), "Ada?")]);
-        assert_eq!(questions.to_show(), Some("Ada?"));
+        assert_eq!(questions.unshown(), Some("Ada?"));
         questions.ask(admit(1), "Ada?".to_owned(), now);
-        assert_eq!(questions.to_show(), None);
+        assert_eq!(questions.unshown(), None);
         questions.ask(admit(1), "Ada, with another key?".to_owned(), now);
-        assert_eq!(questions.to_show(), Some("Ada, with another key?"));
+        assert_eq!(questions.unshown(), Some("Ada, with another key?"));
         assert_eq!(questions.answer(true, now + LOOK / 2), Answer::TooSoon);
         assert_eq!(questions.answer(true, now + LOOK), Answer::Yes(admit(1)));
-        assert_eq!(questions.to_show(), None);
+        assert_eq!(questions.unshown(), None);
     }
 
     #[test]

@@ -1,23 +1,25 @@
 //! `olmcast publish`.
 
+mod admission;
 mod commands;
 mod guests;
 mod media;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, bail, ensure};
-use olmcast::{
-    client::Client,
-    device::Identity,
-    endpoint::{Admission, Publish},
-    primitives::{DeviceId, Invite},
+use anyhow::{Context, bail};
+use olmcast::{client::Client, endpoint::Publish, primitives::Invite};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{interval, sleep},
 };
-use tokio::{sync::broadcast::error::RecvError, time::sleep};
 
-use crate::console::{Console, interrupted};
-use commands::{COMMANDS, obey};
-use guests::Guests;
+use crate::{
+    console::{Console, interrupted, unless_interrupted},
+    vault,
+};
+use commands::COMMANDS;
+use guests::Desk;
 pub(crate) use media::Media;
 
 /// Frames in a second of H.264 files that do not state it, if --fps does not either.
@@ -44,11 +46,22 @@ asks for one, the file's next is jumped to.
 H.264 is best without B-frames (-bf 0): frames are sent in the order in which they are decoded,
 with times in that order, as WebRTC expects. With B-frames, viewers may show them in the wrong one.";
 
+/// How often it is looked who still waits for an answer.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Publish a stream from files, played over and over in real time.
 ///
-/// While it runs, it takes commands, a line each: holders, kick DEVICE, admit DEVICE,
-/// refuse DEVICE, end. A kicked device is locked out within a second, and the room is closed to
-/// devices that were not admitted before.
+/// While it runs, it takes commands, a line each:
+///
+///   holders                       who watches, and what is known of them
+///   admit DEVICE, refuse DEVICE   let somebody in who asks, or not; or answer y or n when asked
+///   kick DEVICE, block DEVICE     lock somebody out: within a second, and for good
+///   verify DEVICE                 verify each other; then y if both screens show the same, or n
+///   code                          a number that all who watch can compare
+///   end                           end the stream
+///
+/// DEVICE is how an id begins, or a name. A kick and a block close the room to devices that were not
+/// admitted before: who was removed still has its link.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = RECIPES)]
 pub(crate) struct Arguments {
@@ -72,10 +85,13 @@ pub(crate) struct Arguments {
     /// The relay that forwards the stream
     #[arg(long, default_value = crate::address::RELAY_URL, env = "OLMCAST_RELAY", value_name = "URL")]
     relay: String,
-    /// Who is admitted: invite (whoever has the link), ask (you answer for each device), or a
-    /// file with a device id on each line
-    #[arg(long, default_value = "invite", value_name = "invite|ask|FILE")]
+    /// Who is admitted: invite (whoever has the link), ask (you answer for each device), verified
+    /// (whom you verified: olmcast verify), or a file with a device id on each line. Who bears the
+    /// name of somebody you know, or has another key than before, is always put to you
+    #[arg(long, default_value = "invite", value_name = "invite|ask|verified|FILE")]
     admit: String,
+    #[command(flatten)]
+    device: vault::Named,
     #[command(flatten)]
     trust: crate::trust::Arguments,
 }
@@ -85,29 +101,16 @@ fn frame_rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "a number of frames a second, from 0.1 to 1000".to_owned())
 }
 
-fn admission(choice: &str) -> anyhow::Result<Admission> {
-    Ok(match choice {
-        "invite" => Admission::Invite,
-        "ask" => Admission::Ask,
-        file => {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("--admit takes invite, ask or a file; no file {file}"))?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let devices: Result<BTreeSet<_>, _> = lines.map(str::parse::<DeviceId>).collect();
-            let devices =
-                devices.with_context(|| format!("{file} has a line that is no device id"))?;
-            ensure!(!devices.is_empty(), "{file} names no device: nobody could watch");
-            Admission::AllowList(devices)
-        }
-    })
-}
-
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let invite: Invite = arguments.room.parse().context("--room")?;
     let trust = arguments.trust.read()?;
     let media = Media::read(&arguments)?;
-    let admission = admission(&arguments.admit)?;
-    let client = Client::connect_with(&invite, Identity::generate(), &trust).await?;
+    let admission = admission::read(&arguments.admit)?;
+    let client = unless_interrupted(async {
+        let vault = arguments.device.open_or_generate()?;
+        Ok(Client::connect_with(&invite, vault, &trust).await?)
+    });
+    let client = client.await?;
     let (whip, whep) = crate::address::at_relay(&arguments.relay)?;
     let publish = Publish::new(&arguments.stream).media(whep).admission(admission);
     let mut events = client.events();
@@ -122,12 +125,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 
     let mut console = Console::open();
-    let mut guests = Guests::default();
+    let mut desk = Desk::new(&client, &publication);
     {
         let send = media.send(&publication, &whip);
         let end = interrupted();
         tokio::pin!(send, end);
+        let mut look = interval(LOOK);
         loop {
+            desk.show_question();
             tokio::select! {
                 error = &mut send => return error,
                 interrupted = &mut end => {
@@ -135,17 +140,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                     break;
                 }
                 event = events.recv() => match event {
-                    Ok(event) => guests.show(&event),
+                    Ok(event) => desk.hear(&event).await?,
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
                 },
-                line = console.line() => match obey(&publication, &guests, &line).await {
+                _ = look.tick() => desk.look().await?,
+                line = console.line() => match desk.obey(&line).await {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => eprintln!("{error:#}"),
                 },
             }
         }
+        desk.leave().await;
     }
     eprintln!("ending the stream");
     publication.end().await?;
