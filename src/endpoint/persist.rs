@@ -89,3 +89,6 @@ impl Endpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
