@@ -45,7 +45,7 @@ fn persists(outputs: &[Output]) -> usize {
 
 /// Has a device subscribe, without its publisher's timers.
 fn subscribe(publisher: &mut Kept, stream: StreamId, invite: &Invite) -> Endpoint {
-    let mut subscriber = Endpoint::new(Identity::generate().with_name("Bob")).unwrap();
+    let mut subscriber = Endpoint::new(Identity::generate()).unwrap();
     subscriber.enter(invite.room_keys());
     let offer = publisher.endpoint.offer(stream).unwrap();
     subscriber.subscribe(&offer, "", publisher.now).unwrap();
