@@ -109,14 +109,16 @@ impl Identity {
         seal.seal(&self.pickle, &self.name, memory)
     }
 
-    /// What changes of it, to be able to undo a change.
-    pub(crate) fn kept(&self) -> Kept {
-        Kept { seal: self.seal.clone(), name: self.name.clone(), memory: self.memory.clone() }
+    /// What can change of it, to be able to undo a change.
+    #[cfg(feature = "client")]
+    pub(crate) fn changing(&self) -> Changing {
+        Changing { seal: self.seal.clone(), name: self.name.clone(), memory: self.memory.clone() }
     }
 
     /// It is as it was.
-    pub(crate) fn restore(&mut self, kept: Kept) {
-        (self.seal, self.name, self.memory) = (kept.seal, kept.name, kept.memory);
+    #[cfg(feature = "client")]
+    pub(crate) fn restore(&mut self, before: Changing) {
+        (self.seal, self.name, self.memory) = (before.seal, before.name, before.memory);
     }
 
     /// Whether it has a passphrase or key to be sealed with.
@@ -198,8 +200,9 @@ impl Identity {
     }
 }
 
-/// What changes of a device while it is the same one.
-pub(crate) struct Kept {
+/// What can change of a device while it is the same one.
+#[cfg(feature = "client")]
+pub(crate) struct Changing {
     seal: Option<Seal>,
     name: String,
     memory: Memory,

@@ -39,6 +39,7 @@ impl Endpoint {
     }
 
     /// Why the last attempt to seal what has to be kept failed; it is tried again.
+    #[cfg(feature = "client")]
     pub(crate) fn persist_failure(&self) -> Option<SealError> {
         self.persist.failed
     }
@@ -88,3 +89,6 @@ impl Endpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

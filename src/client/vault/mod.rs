@@ -110,7 +110,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Io`] or [`VaultError::Seal`]. Nothing changed then.
     pub fn update<T>(&mut self, change: impl FnOnce(&mut Identity) -> T) -> Result<T, VaultError> {
-        let before = self.identity.kept();
+        let before = self.identity.changing();
         let changed = change(&mut self.identity);
         let Some(store) = &self.store else { return Ok(changed) };
         let sealed = self.identity.sealed().map_err(VaultError::seal(store.path()));

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "client")]
 pub(crate) use self::key::random_secret;
 pub use self::key::{Cost, SealingKey};
 use self::key::{Derived, Made, SALT, Salt};
@@ -93,7 +94,7 @@ pub enum SealError {
 
 /// What is sealed besides the account.
 #[derive(Serialize)]
-struct Kept<'a> {
+struct Rest<'a> {
     name: &'a str,
     memory: &'a Memory,
 }
@@ -126,10 +127,11 @@ impl Seal {
         name: &str,
         memory: &Memory,
     ) -> Result<Vec<u8>, SealError> {
-        let rest = serde_json::to_vec(&Kept { name, memory }).map_err(|_| SealError::Content)?;
+        let rest = serde_json::to_vec(&Rest { name, memory }).map_err(|_| SealError::Content)?;
         let rest = Zeroizing::new(rest);
         let length = u32::try_from(account.len()).map_err(|_| SealError::TooLarge)?;
         let text = (4 + account.len() + rest.len()).next_multiple_of(PADDING);
+        let cipher = self.cipher()?;
         // All of it has its place from the beginning: what grows leaves copies behind.
         let mut bytes = frame::begin(VERSION, HEAD + text + TAG)?;
         self.head(&mut bytes)?;
@@ -140,7 +142,7 @@ impl Seal {
         bytes.resize(head + text, b' ');
         let (before, text) = bytes.split_at_mut(head);
         let nonce = before.last_chunk().copied().unwrap_or_default();
-        let sealed = self.cipher()?.encrypt_inout_detached(&nonce.into(), before, text.into());
+        let sealed = cipher.encrypt_inout_detached(&nonce.into(), before, text.into());
         let Ok(tag) = sealed else {
             Zeroizing::new(bytes);
             return Err(SealError::TooLarge);
