@@ -34,6 +34,7 @@ mod publishing;
 mod room;
 mod traffic;
 mod trust;
+mod verification;
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -46,6 +47,7 @@ pub use handles::{Publication, Subscription};
 pub use room::RoomView;
 pub use traffic::Traffic;
 pub use trust::{Trust, TrustError};
+pub use verification::Verification;
 
 use self::{
     calls::Calls,

@@ -5,6 +5,7 @@ mod identity;
 mod key_pool;
 mod memory;
 mod pairwise;
+pub mod sas;
 mod trust;
 
 pub use door::Doors;
@@ -13,4 +14,5 @@ pub(crate) use key_pool::KeyPool;
 pub use memory::Memory;
 pub use pairwise::PairwiseError;
 pub(crate) use pairwise::{Between, Pairwise};
+pub use sas::{Emoji, ShortAuthString, VerificationState};
 pub use trust::{Distrust, KnownDevice, MAX_NAME, TrustState, TrustStore};
