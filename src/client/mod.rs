@@ -35,6 +35,7 @@ mod room;
 mod traffic;
 mod trust;
 mod vault;
+mod verification;
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -48,6 +49,7 @@ pub use room::RoomView;
 pub use traffic::Traffic;
 pub use trust::{Trust, TrustError};
 pub use vault::{Holder, Unlock, Vault, VaultError};
+pub use verification::Verification;
 
 use self::{
     calls::Calls,

@@ -6,6 +6,7 @@ mod identity;
 mod key_pool;
 mod memory;
 mod pairwise;
+pub mod sas;
 mod seal;
 mod trust;
 
@@ -16,6 +17,7 @@ pub(crate) use key_pool::KeyPool;
 pub use memory::Memory;
 pub use pairwise::PairwiseError;
 pub(crate) use pairwise::{Between, Pairwise};
+pub use sas::{Emoji, ShortAuthString, VerificationState};
 #[cfg(feature = "client")]
 pub(crate) use seal::random_secret;
 pub use seal::{Cost, SealError, SealingKey};

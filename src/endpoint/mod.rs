@@ -70,6 +70,7 @@ mod offers;
 mod persist;
 mod publish;
 mod trusting;
+mod verification;
 
 use std::collections::VecDeque;
 
@@ -80,6 +81,8 @@ pub use self::{
     error::{EndpointError, MessageError},
     publish::Publish,
 };
+pub use crate::device::{Emoji, ShortAuthString, VerificationState};
+pub use crate::protocol::CancelReason;
 pub use crate::stream::{
     Admission, Ended, Event, Hoard, HolderState, LeaveReason, Offer, Output, Recipient, Refusal,
     RotationCause, SubscriptionState, SubscriptionStatus,
@@ -93,6 +96,7 @@ use crate::{
 };
 use offers::Offers;
 use persist::Persist;
+use verification::Verifications;
 
 /// One device: its account, its rooms, what it publishes and what it receives.
 pub struct Endpoint {
@@ -105,6 +109,7 @@ pub struct Endpoint {
     publications: IndexMap<StreamId, Publication>,
     subscriptions: IndexMap<StreamRef, Subscription>,
     offers: Offers,
+    verifications: Verifications,
     /// The last sequence of our own `Subscribe` and `Unsubscribe` messages.
     sequence: u64,
     hoard: Option<Hoard>,
@@ -136,6 +141,7 @@ impl Endpoint {
             publications: IndexMap::new(),
             subscriptions: IndexMap::new(),
             offers: Offers::default(),
+            verifications: Verifications::default(),
             sequence: 0,
             hoard: None,
             outputs: VecDeque::new(),
@@ -200,6 +206,7 @@ impl Endpoint {
         for subscription in self.subscriptions.values_mut() {
             subscription.handle_timeout(&mut fx, &mut self.sequence);
         }
+        self.verifications.handle_timeout(&mut fx);
         self.persist_gathered(now);
     }
 
@@ -208,6 +215,7 @@ impl Endpoint {
     pub fn handle_reconnect(&mut self, now: Timestamp) {
         self.publications.values_mut().for_each(|publication| publication.handle_reconnect(now));
         self.subscriptions.values_mut().for_each(|subscription| subscription.retry_soon(now));
+        self.verifications.retry_soon(now);
     }
 
     /// The channel says that a device lost its connection. It is taken as gone for good if it is
@@ -415,7 +423,8 @@ impl Endpoint {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let publications = self.publications.values().map(Publication::poll_timeout);
         let subscriptions = self.subscriptions.values().filter_map(Subscription::poll_timeout);
-        publications.chain(subscriptions).chain(self.persist_timeout()).min()
+        let streams = publications.chain(subscriptions);
+        streams.chain(self.verifications.poll_timeout()).chain(self.persist_timeout()).min()
     }
 }
 

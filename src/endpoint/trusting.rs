@@ -85,7 +85,7 @@ impl Endpoint {
     }
 
     /// What is known of devices has changed.
-    fn review(&mut self, now: Timestamp) {
+    pub(super) fn review(&mut self, now: Timestamp) {
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         for publication in self.publications.values_mut() {
             publication.review(&mut fx, &mut self.memory);
@@ -94,6 +94,7 @@ impl Endpoint {
 
     /// A device was blocked.
     pub(super) fn shut_out(&mut self, device: DeviceId, now: Timestamp) {
+        self.end_verification(device, now);
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         for publication in self.publications.values_mut() {
             publication.kick(&mut fx, device);

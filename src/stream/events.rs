@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::{
-    device::Distrust,
+    device::{Distrust, VerificationState},
     primitives::{DeviceId, Position, RoomId, StreamId, StreamRef, Timestamp},
     protocol::{OfferHash, StreamOffer, WithheldCode},
 };
@@ -223,6 +223,16 @@ pub enum Event {
     Resumed {
         /// The stream.
         stream: StreamRef,
+    },
+    /// A verification of a device has come to another state, or somebody asks for one
+    /// ([`VerificationState::Requested`]).
+    Verification {
+        /// The device.
+        device: DeviceId,
+        /// What it calls itself; empty until it has said so.
+        name: String,
+        /// How far it is.
+        state: VerificationState,
     },
 }
 
