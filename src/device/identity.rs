@@ -5,7 +5,7 @@ use std::{
 
 use vodozemac::olm::Account;
 
-use super::{MAX_NAME, Memory};
+use super::{Memory, tidy};
 use crate::{
     primitives::{DeviceId, Signature, SigningForm},
     protocol::PublicKey,
@@ -40,13 +40,12 @@ impl Identity {
     /// pin or verify it.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.set_name(name.into());
+        self.set_name(&name.into());
         self
     }
 
-    pub(crate) fn set_name(&mut self, mut name: String) {
-        name.truncate(name.floor_char_boundary(MAX_NAME));
-        self.name = name;
+    pub(crate) fn set_name(&mut self, name: &str) {
+        self.name = tidy(name);
     }
 
     /// What it calls itself.

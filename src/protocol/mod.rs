@@ -21,6 +21,7 @@ mod envelope;
 mod messages;
 mod olm;
 mod public_key;
+mod roster;
 pub mod service;
 
 pub use directory::{DeviceKeys, FallbackKey, KeysUpload, OneTimeKey};
@@ -34,3 +35,4 @@ pub use olm::{
     SESSION_KEY_LENGTH, StreamKey, StreamKeyAck, StreamKeyRequest,
 };
 pub use public_key::PublicKey;
+pub use roster::{RosterDigest, RosterHash};
