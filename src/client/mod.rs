@@ -28,6 +28,7 @@ pub mod connection;
 pub mod directory;
 
 mod calls;
+mod devices;
 mod driver;
 mod handles;
 mod publishing;
@@ -342,7 +343,7 @@ impl Client {
         loop {
             tokio::select! {
                 event = next_event(&mut events) => match event? {
-                    ClientEvent::Stream(event) if handles::subject(&event) == Some(stream) => {
+                    ClientEvent::Stream(event) if event.subscribed() == Some(stream) => {
                         match event {
                             Event::KeyReceived { .. } => return Ok(subscription),
                             Event::Withheld { code, retrying: false, .. } => {

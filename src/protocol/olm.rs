@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::Answers;
+use super::{Answers, RosterDigest};
 use crate::{
     primitives::{DeviceId, Position, RoomId, Secret, StreamRef},
     sframe::CipherSuite,
@@ -71,6 +71,8 @@ pub struct StreamKey {
     /// What it answers. A new generation, which nobody asks for, answers the `Subscribe` by
     /// which the holder came.
     pub answers: Answers,
+    /// Who holds the key.
+    pub roster: RosterDigest,
 }
 
 impl fmt::Debug for StreamKey {
@@ -163,6 +165,8 @@ pub struct Renewed {
     pub position: Position,
     /// The current offer.
     pub offer: OfferHash,
+    /// Who holds the key now.
+    pub roster: RosterDigest,
 }
 
 /// The messages that travel under Olm.
@@ -209,7 +213,7 @@ mod tests {
     use super::*;
     use crate::{
         primitives::{Generation, Step, StreamId},
-        protocol::PublicKey,
+        protocol::{PublicKey, RosterHash},
     };
 
     fn plaintext(message: OlmMessage) -> OlmPlaintext {
@@ -229,9 +233,14 @@ mod tests {
             suite: CipherSuite::default(),
             offer: OfferHash::of(b"offer"),
             answers: Answers::OneTimeKey(PublicKey(key)),
+            roster: RosterDigest {
+                version: u64::MAX,
+                holders: u32::MAX,
+                hash: RosterHash([8; 32]),
+            },
         });
         let bytes = plaintext(message.clone()).encode();
-        assert!((300..=352).contains(&bytes.len()), "{}", bytes.len());
+        assert!((340..=400).contains(&bytes.len()), "{}", bytes.len());
         assert_eq!(OlmPlaintext::decode(&bytes), Some(plaintext(message)));
     }
 

@@ -10,7 +10,7 @@ use olmcast::{
 use vodozemac::megolm::GroupSession;
 
 use crate::{
-    forger::{Forger, Outcome, at, group_session},
+    forger::{Forger, Outcome, at, group_session, roster},
     network::VIDEO,
     tools::encode,
 };
@@ -97,12 +97,12 @@ fn a_beacon_for_another_stream_generation_or_step_moves_nothing() {
     let no_key = Outcome::Error(MessageError::NoKey);
     // Each message takes the session one index on, and so must the step that it announces.
     let wrong = [
-        Beacon { stream: other, generation: Generation(1), step: step(1) },
-        Beacon { stream, generation: Generation(2), step: step(2) },
-        Beacon { stream, generation: Generation(0), step: step(3) },
-        Beacon { stream, generation: Generation(1), step: step(4095) },
-        Beacon { stream, generation: Generation(1), step: step(4) },
-        Beacon { stream, generation: Generation(1), step: step(0) },
+        Beacon { stream: other, generation: Generation(1), step: step(1), roster: roster(0) },
+        Beacon { stream, generation: Generation(2), step: step(2), roster: roster(0) },
+        Beacon { stream, generation: Generation(0), step: step(3), roster: roster(0) },
+        Beacon { stream, generation: Generation(1), step: step(4095), roster: roster(0) },
+        Beacon { stream, generation: Generation(1), step: step(4), roster: roster(0) },
+        Beacon { stream, generation: Generation(1), step: step(0), roster: roster(0) },
     ];
     let sender = forger.stream.publisher;
     let beacon = |session: &mut GroupSession, plaintext: &[u8]| {
@@ -137,7 +137,7 @@ fn a_beacon_for_another_stream_generation_or_step_moves_nothing() {
         assert_eq!(forger.state(), before);
     }
     // Nobody else can make one …
-    let forged = Beacon { stream, generation: Generation(1), step: step(1) };
+    let forged = Beacon { stream, generation: Generation(1), step: step(1), roster: roster(0) };
     let forged = beacon(&mut group_session(0), &serde_json::to_vec(&forged).unwrap());
     forger.expect("a stranger's", no_key, |forger| forger.deliver(&forged));
     // … and the right one says what it says once, however often it comes.

@@ -11,7 +11,8 @@ use olmcast::{
     },
     protocol::{
         Answers, Beacon, Carrier, Envelope, Kind, OfferHash, OlmCarrier, OlmMessage, OlmPlaintext,
-        Place, PublicKey, SESSION_KEY_LENGTH, StreamKey, StreamOffer, Subscribe, TrackOffer,
+        Place, PublicKey, RosterDigest, RosterHash, SESSION_KEY_LENGTH, StreamKey, StreamOffer,
+        Subscribe, TrackOffer,
     },
     sframe::CipherSuite,
 };
@@ -73,6 +74,11 @@ pub(crate) fn at(generation: u32, step: u32) -> Position {
     Position { generation: Generation(generation), step: Step::new(step).unwrap() }
 }
 
+/// Says that there is one holder.
+pub(crate) fn roster(version: u64) -> RosterDigest {
+    RosterDigest { version, holders: 1, hash: RosterHash([version as u8; 32]) }
+}
+
 pub(crate) fn session_key(bytes: &[u8]) -> Arc<Secret<SESSION_KEY_LENGTH>> {
     let mut key = [0; SESSION_KEY_LENGTH];
     key[..bytes.len()].copy_from_slice(bytes);
@@ -123,6 +129,7 @@ impl Forger {
             suite: CipherSuite::default(),
             offer: self.offer,
             answers: Answers::OneTimeKey(self.asked.one_time_key),
+            roster: roster(0),
         }
     }
 
@@ -141,7 +148,7 @@ impl Forger {
     pub(crate) fn announce(&mut self, session: &mut GroupSession, generation: u32) {
         let Position { generation, step } = at(generation, session.message_index() + 1);
         let stream = self.stream.stream;
-        let beacon = Beacon { stream, generation, step };
+        let beacon = Beacon { stream, generation, step, roster: roster(0) };
         let message = session.encrypt(serde_json::to_vec(&beacon).unwrap()).to_bytes();
         let carrier = Carrier::Megolm { stream, message };
         let bytes = encode(&Envelope { sender: self.stream.publisher, carrier });
