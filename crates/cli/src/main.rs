@@ -23,6 +23,8 @@ mod store;
 mod subscribe;
 mod trust;
 mod vault;
+mod verify;
+mod verifying;
 
 use std::process::ExitCode;
 
@@ -59,6 +61,7 @@ enum Command {
     Relay(relay::Arguments),
     Room(room::Arguments),
     Id(id::Arguments),
+    Verify(verify::Arguments),
     Devices(devices::Arguments),
     Keys(keys::Arguments),
     Publish(publish::Arguments),
@@ -70,7 +73,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = run(arguments.command).await;
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", console::explain(&error));
             ExitCode::FAILURE
@@ -78,7 +81,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
     // A service says in its configuration what it tells on the way.
     if !matches!(command, Command::Serve(_)) {
         logs::init(logs::Format::Text, logs::LEVEL)?;
@@ -89,9 +92,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Relay(arguments) => relay::run(arguments).await,
         Command::Room(arguments) => room::run(&arguments),
         Command::Id(arguments) => unless_interrupted(async { id::run(&arguments) }).await,
+        Command::Verify(arguments) => return verify::run(arguments).await,
         Command::Devices(arguments) => unless_interrupted(devices::run(arguments)).await,
         Command::Keys(arguments) => keys::run(arguments).await,
         Command::Publish(arguments) => publish::run(arguments).await,
         Command::Subscribe(arguments) => subscribe::run(arguments).await,
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

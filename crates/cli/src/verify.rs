@@ -9,7 +9,10 @@ use olmcast::{
     endpoint::Event,
     primitives::{DeviceId, Invite},
 };
-use tokio::{sync::broadcast::error::RecvError, time::sleep};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     console::{Console, interruption, unless_interrupted},
@@ -106,10 +109,9 @@ async fn together(
     let trust = arguments.trust.read()?;
     let interrupted = interruption()?;
     tokio::pin!(interrupted);
-    let client = unless_interrupted(async {
-        Ok(Client::connect_with(&invite, vault, &trust).await?)
-    })
-    .await?;
+    let client =
+        unless_interrupted(async { Ok(Client::connect_with(&invite, vault, &trust).await?) })
+            .await?;
     let mut events = client.events();
     let mut console = Console::open();
     let mut questions = Questions::default();
@@ -117,33 +119,41 @@ async fn together(
     eprintln!("this device is {}", client.device());
     eprintln!("the other is   {}", fingerprint(&device));
     verifying.begin(device).await?;
-    let is_verified = loop {
+    let mut is_verified = false;
+    // Once it is over, what was said last is on its way, and may be taken back.
+    let mut farewell: Option<Instant> = None;
+    loop {
         if let Some(question) = questions.unshown() {
             eprintln!("{question}");
         }
         tokio::select! {
-            interrupted = &mut interrupted => {
+            interrupted = &mut interrupted, if farewell.is_none() => {
                 interrupted?;
                 verifying.cancel_all().await;
                 eprintln!("cancelled: the device is not verified");
-                break false;
+                farewell = Some(Instant::now() + FAREWELL);
             }
+            () = until(farewell) => break,
             event = events.recv() => match event {
                 Ok(ClientEvent::Stream(Event::Verification { device: whose, name, state })) => {
-                    verifying.hear(whose, &name, &state, &mut questions);
+                    // That we cancelled it, was said.
+                    if farewell.is_none() || is_verified {
+                        verifying.hear(whose, &name, &state, &mut questions);
+                    }
                     if whose == device && state.is_over() {
-                        break state == VerificationState::Verified;
+                        is_verified = state == VerificationState::Verified;
+                        farewell.get_or_insert(Instant::now() + FAREWELL);
                     }
                 }
                 Ok(ClientEvent::ServiceUp) => eprintln!("connected to the key service"),
                 Ok(ClientEvent::ServiceDown(reason)) => eprintln!("{reason}"),
                 Ok(ClientEvent::ServiceRefused(code)) => bail!("the key service refused: {code}"),
-                Ok(ClientEvent::VaultFailed(error)) => eprintln!("not kept: {error}"),
+                Ok(ClientEvent::VaultFailed(error)) => bail!("verified, but not kept: {error}"),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
             },
             line = console.line() => match yes_or_no(&line) {
-                Some(yes) => match questions.answer(yes, std::time::Instant::now()) {
+                Some(yes) => match questions.answer(yes, Instant::now().into_std()) {
                     Answer::Yes(Question::Match(whose)) => verifying.answer(whose, true).await?,
                     Answer::No(Question::Match(whose)) => verifying.answer(whose, false).await?,
                     Answer::TooSoon => eprintln!("that is another question now; answer again"),
@@ -153,7 +163,13 @@ async fn together(
                 None => eprintln!("answer y or n; Ctrl-C cancels"),
             },
         }
-    };
-    sleep(FAREWELL).await;
+    }
     Ok(if is_verified { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
+    }
 }

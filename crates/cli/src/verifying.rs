@@ -43,7 +43,11 @@ impl<'a> Verifying<'a> {
     /// Carries out what the user says of what is compared.
     pub(crate) async fn answer(&mut self, device: DeviceId, same: bool) -> anyhow::Result<()> {
         let running = self.running.get(&device).context("that verification is over")?;
-        if same { running.confirm().await? } else { running.reject().await? }
+        if same {
+            running.confirm().await?
+        } else {
+            running.reject().await?
+        }
         Ok(())
     }
 
@@ -110,6 +114,7 @@ fn comparison(who: &str, short: &ShortAuthString) -> String {
         let _ = writeln!(text, "  {}  {}  {}", number + 1, emoji.symbol, emoji.name);
     }
     let [a, b, c] = short.numbers();
-    let _ = write!(text, "\nor, which says the same:  {a:04} {b:04} {c:04}\n\ndo they match? [y/n]");
+    let _ =
+        write!(text, "\nor, which says the same:  {a:04} {b:04} {c:04}\n\ndo they match? [y/n]");
     text
 }

@@ -116,8 +116,12 @@ impl<'a> Desk<'a> {
             }
             ClientEvent::Stream(event) => {
                 self.hear_of_stream(event);
-                // Whoever asks, is shown at once, and who need not be asked about any more, is not.
-                if event.published().is_some() {
+                // Whoever asks is shown at once, and who need not be asked about any more is not.
+                if let Event::JoinRequest { .. }
+                | Event::Refused { .. }
+                | Event::HolderJoined { .. }
+                | Event::HolderLeft { .. } = event
+                {
                     self.look().await?;
                 }
             }
