@@ -1,6 +1,9 @@
 use std::fmt;
 
-use super::{Client, ClientError};
+use super::{
+    Client, ClientError,
+    routes::{published, subscribed},
+};
 use crate::{
     endpoint::{
         Admission, AskingState, Endpoint, Event, HolderState, Offer, StreamCode, SubscriptionState,
@@ -39,7 +42,7 @@ impl Publication {
         loop {
             let event = super::next_event(&mut self.events).await?;
             if let super::ClientEvent::Stream(event) = event
-                && event.published() == Some(self.stream.stream)
+                && published(&event) == Some(self.stream.stream)
             {
                 return Ok(event);
             }
@@ -220,7 +223,7 @@ impl Subscription {
         loop {
             let event = super::next_event(&mut self.events).await?;
             if let super::ClientEvent::Stream(event) = event
-                && event.subscribed() == Some(self.offer.stream)
+                && subscribed(&event) == Some(self.offer.stream)
             {
                 return Ok(event);
             }

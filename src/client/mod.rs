@@ -33,6 +33,7 @@ mod driver;
 mod handles;
 mod publishing;
 mod room;
+mod routes;
 mod traffic;
 mod trust;
 
@@ -322,7 +323,7 @@ impl Client {
         loop {
             tokio::select! {
                 event = next_event(&mut events) => match event? {
-                    ClientEvent::Stream(event) if event.subscribed() == Some(stream) => {
+                    ClientEvent::Stream(event) if routes::subscribed(&event) == Some(stream) => {
                         match event {
                             Event::KeyReceived { .. } => return Ok(subscription),
                             Event::Withheld { code, retrying: false, .. } => {
