@@ -1,9 +1,13 @@
 use std::fmt;
 
-use super::{Client, ClientError};
+use super::{
+    Client, ClientError,
+    routes::{published, subscribed},
+};
 use crate::{
     endpoint::{
         Admission, AskingState, Endpoint, Event, HolderState, Offer, StreamCode, SubscriptionState,
+        SubscriptionStatus,
     },
     media::{FrameDecryptor, FrameEncryptor},
     primitives::{DeviceId, Position, StreamId, StreamRef},
@@ -39,7 +43,7 @@ impl Publication {
         loop {
             let event = super::next_event(&mut self.events).await?;
             if let super::ClientEvent::Stream(event) = event
-                && event.published() == Some(self.stream.stream)
+                && published(&event) == Some(self.stream.stream)
             {
                 return Ok(event);
             }
@@ -194,6 +198,40 @@ impl Subscription {
         decryptors.await?.ok_or(ClientError::StreamEnded)
     }
 
+    /// Waits until the key of the stream is here.
+    ///
+    /// # Errors
+    /// [`ClientError::Withheld`] if the publisher refuses, [`ClientError::StreamEnded`] if the
+    /// stream ends or its publisher goes before that, [`ClientError::Ended`].
+    pub async fn key(&self) -> Result<(), ClientError> {
+        let stream = self.stream();
+        // From before the first look, so that no change is missed.
+        let (mut events, mut room) = (self.client.events(), self.client.room());
+        let mut was_offered = room.borrow_and_update().is_offered(stream);
+        loop {
+            match self.state().await?.status {
+                SubscriptionStatus::Closed(Some(code)) => return Err(ClientError::Withheld(code)),
+                SubscriptionStatus::Closed(None) => return Err(ClientError::StreamEnded),
+                SubscriptionStatus::Asking
+                | SubscriptionStatus::Unanswered
+                | SubscriptionStatus::Deferred(_) => {}
+                _ => return Ok(()),
+            }
+            tokio::select! {
+                event = super::next_event(&mut events) => drop(event?),
+                changed = room.changed() => {
+                    changed.map_err(|_| ClientError::Ended)?;
+                    let is_offered = room.borrow_and_update().is_offered(stream);
+                    // An offer that came by another way than the room says nothing by its lack.
+                    if was_offered && !is_offered {
+                        return Err(ClientError::StreamEnded);
+                    }
+                    was_offered |= is_offered;
+                }
+            }
+        }
+    }
+
     /// How it does: whether it can be watched and if not, why and since when; who its publisher is
     /// known as, and how many hold its key.
     ///
@@ -224,7 +262,7 @@ impl Subscription {
         loop {
             let event = super::next_event(&mut self.events).await?;
             if let super::ClientEvent::Stream(event) = event
-                && event.subscribed() == Some(self.offer.stream)
+                && subscribed(&event) == Some(self.offer.stream)
             {
                 return Ok(event);
             }

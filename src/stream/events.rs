@@ -236,61 +236,6 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// The stream of our own that it is about.
-    pub(crate) fn published(&self) -> Option<StreamId> {
-        match self {
-            Self::JoinRequest { stream, .. }
-            | Self::Refused { stream, .. }
-            | Self::HolderJoined { stream, .. }
-            | Self::KeyConfirmed { stream, .. }
-            | Self::HolderLeft { stream, .. }
-            | Self::Stepped { stream, .. }
-            | Self::Rotated { stream, .. } => Some(*stream),
-            // Each is named, so that a new one is not forgotten.
-            Self::Offered(_)
-            | Self::Distrusted { .. }
-            | Self::Ended { .. }
-            | Self::PublisherGone { .. }
-            | Self::PublisherBack { .. }
-            | Self::KeyReceived { .. }
-            | Self::Advanced { .. }
-            | Self::Withheld { .. }
-            | Self::Stalled { .. }
-            | Self::Unanswered { .. }
-            | Self::KeyMissing { .. }
-            | Self::Resumed { .. }
-            | Self::Verification { .. } => None,
-        }
-    }
-
-    /// The stream of somebody else that it is about.
-    pub(crate) fn subscribed(&self) -> Option<StreamRef> {
-        match self {
-            Self::Offered(offer) => Some(offer.stream),
-            Self::Distrusted { stream, .. }
-            | Self::Ended { stream, .. }
-            | Self::PublisherGone { stream }
-            | Self::PublisherBack { stream }
-            | Self::KeyReceived { stream, .. }
-            | Self::Advanced { stream, .. }
-            | Self::Withheld { stream, .. }
-            | Self::Stalled { stream }
-            | Self::Unanswered { stream }
-            | Self::KeyMissing { stream }
-            | Self::Resumed { stream } => Some(*stream),
-            Self::JoinRequest { .. }
-            | Self::Refused { .. }
-            | Self::HolderJoined { .. }
-            | Self::KeyConfirmed { .. }
-            | Self::HolderLeft { .. }
-            | Self::Stepped { .. }
-            | Self::Rotated { .. }
-            | Self::Verification { .. } => None,
-        }
-    }
-}
-
 /// Why a device was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -80,7 +80,10 @@ struct Olm {
 struct Asking {
     one_time_key: PublicKey,
     bytes: Vec<u8>,
+    /// When it was begun to ask.
     since: Timestamp,
+    /// When the first question was sent that is not answered.
+    unanswered: Option<Timestamp>,
     /// Whether the user was told that no answer comes.
     told: bool,
     next: Next,
@@ -141,6 +144,7 @@ impl Subscription {
                 one_time_key: fx.identity.one_time_key()?,
                 bytes: Vec::new(),
                 since: fx.now,
+                unanswered: None,
                 told: false,
                 next: Next::Nothing,
                 deferred: None,
@@ -283,13 +287,12 @@ impl Subscription {
         let mut retry = Retry::now(fx.now);
         retry.sent(fx);
         self.asking.next = Next::Repeat(retry);
+        self.asking.unanswered = Some(fx.now);
     }
 
     /// A new `Subscribe` with a new one-time key: what mends a broken session as well.
     fn subscribe_anew(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
-        if matches!(self.asking.next, Next::Nothing) {
-            self.asking.since = fx.now;
-        }
+        self.asking.since = fx.now;
         self.asking.next = Next::Anew(fx.now + Duration::from_secs(1));
         self.pull.request = None;
         let Some(one_time_key) = fx.identity.one_time_key() else { return };
@@ -382,6 +385,7 @@ impl Subscription {
             };
             if answers_us {
                 self.asking.next = Next::Nothing;
+                self.asking.unanswered = None;
                 self.asking.told = false;
                 self.asking.deferred = None;
             }
@@ -506,20 +510,32 @@ impl Subscription {
             Answers::OneTimeKey(_) => return,
         }
         let code = withheld.code;
-        match (after, self.asking.next) {
+        match (after, &mut self.asking.next) {
             // The same once more: that must not put it off.
             (Some(_), Next::Anew(..)) => return,
-            (Some(after), _) => {
-                self.asking.next = Next::Anew(fx.now + after);
-                self.asking.deferred = Some(code);
+            // The question is noted, and the same again is to have the answer, should that be lost.
+            (Some(after), Next::Repeat(retry)) if is_noted(code) => {
+                let is_repetition = self.asking.unanswered.is_none();
+                if is_repetition && self.asking.deferred == Some(code) {
+                    return;
+                }
+                retry.wait(after, fx.now);
             }
+            (Some(after), next) => *next = Next::Anew(fx.now + after),
             (None, _) => {
                 self.closed = Some(code);
                 self.shut(fx);
             }
         }
+        // Of a question that is noted the user hears once.
+        let is_news = !is_noted(code) || self.asking.deferred != Some(code);
+        self.asking.deferred = after.map(|_| code);
+        self.asking.unanswered = None;
         self.asking.told = false;
         self.note_status(fx.now);
+        if !is_news {
+            return;
+        }
         fx.event(Event::Withheld { stream: self.stream, code, retrying: after.is_some() });
     }
 
@@ -581,20 +597,17 @@ impl Subscription {
         match &mut self.asking.next {
             Next::Repeat(retry) if retry.is_due(fx.now) => {
                 retry.sent(fx);
+                self.asking.unanswered.get_or_insert(fx.now);
                 let bytes = self.asking.bytes.clone();
                 let to = Recipient::Device(self.stream.publisher);
                 fx.outputs.push_back(Output::Send { to, bytes });
             }
-            Next::Anew(at) if *at <= fx.now => {
-                // A new question: how long it is not answered counts from now.
-                self.asking.next = Next::Nothing;
-                self.subscribe_anew(fx, sequence);
-            }
+            Next::Anew(at) if *at <= fx.now => self.subscribe_anew(fx, sequence),
             _ => {}
         }
-        if matches!(self.asking.next, Next::Repeat(_))
-            && !self.asking.told
-            && fx.now.since(self.asking.since) >= UNANSWERED_AFTER
+        let unanswered = self.asking.unanswered;
+        if !self.asking.told
+            && unanswered.is_some_and(|since| fx.now.since(since) >= UNANSWERED_AFTER)
         {
             self.asking.told = true;
             self.asking.deferred = None;
@@ -660,6 +673,11 @@ impl Subscription {
         let request = StreamKeyRequest { request, held, key_id: key_id.0 };
         fx.send_olm(&mut olm.session, OlmMessage::StreamKeyRequest(request));
     }
+}
+
+/// Whether a question was noted that is answered so, and waits for the publisher's user.
+fn is_noted(code: WithheldCode) -> bool {
+    matches!(code, WithheldCode::Asked | WithheldCode::Distrusted)
 }
 
 /// max(last + 1, unix ms): grows even if the clock does not, and after a restart as well.

@@ -41,7 +41,7 @@ pub(crate) enum Outcome {
 /// What a forged key may not change.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct VictimState {
-    subscription: SubscriptionState,
+    pub(crate) subscription: SubscriptionState,
     sessions: usize,
     events: usize,
     /// Which of the probes open with everything that the victim was ever given.
@@ -74,9 +74,10 @@ pub(crate) fn at(generation: u32, step: u32) -> Position {
     Position { generation: Generation(generation), step: Step::new(step).unwrap() }
 }
 
-/// Says that there is one holder.
-pub(crate) fn roster(version: u64) -> RosterDigest {
-    RosterDigest { version, holders: 1, hash: RosterHash([version as u8; 32]) }
+/// Another one for each version.
+pub(crate) fn roster(version: u8) -> RosterDigest {
+    let (hash, holders) = (RosterHash([version; 32]), u32::from(version) + 1);
+    RosterDigest { version: version.into(), holders, hash }
 }
 
 pub(crate) fn session_key(bytes: &[u8]) -> Arc<Secret<SESSION_KEY_LENGTH>> {

@@ -5,8 +5,8 @@ use std::{fmt::Debug, sync::Arc};
 use olmcast::{
     primitives::{Generation, Position, Secret, Step},
     protocol::{
-        Answers, Beacon, Kind, OfferHash, OlmMessage, OlmPlaintext, Renew, Renewed,
-        SESSION_KEY_LENGTH, StreamEnd, StreamKey, StreamKeyAck, StreamKeyRequest,
+        Answers, Beacon, Kind, OfferHash, OlmMessage, OlmPlaintext, Renew, Renewed, RosterDigest,
+        RosterHash, SESSION_KEY_LENGTH, StreamEnd, StreamKey, StreamKeyAck, StreamKeyRequest,
         StreamKeyWithheld, StreamOffer, Subscribe, Unsubscribe,
     },
     sframe::CipherSuite,

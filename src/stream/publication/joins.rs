@@ -24,8 +24,10 @@ const ASKS_ON: Duration = Duration::from_secs(60);
 /// Devices that one stream lets in: some 200 µs of work each. A crowd of this many gets in at
 /// once, the next ones are told to come again.
 const ADMISSIONS: Quota = Quota { interval: Duration::from_millis(1), burst: 2000 };
-/// When whoever waits for the user's answer asks again.
+/// When whoever waits for the user's answer repeats its question …
 const ASKED_RETRY: Duration = Duration::from_secs(8);
+/// … and how often that is answered at most.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 /// When to ask again at the latest, …
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// … and at the earliest, whatever the limit says.
@@ -56,7 +58,11 @@ impl Publication {
         }
         if !self.visitors.is_news(device, subscribe.sequence) {
             if let Some(asker) = self.asking.get_mut(&device) {
-                asker.heard = now;
+                let waited = now.since(std::mem::replace(&mut asker.heard, now));
+                let is_same = asker.subscribe.one_time_key == subscribe.one_time_key;
+                if is_same && waited >= ASKED_AGAIN {
+                    self.withhold_for_now(fx, device);
+                }
             }
             self.remind(fx, device, Some(subscribe.one_time_key));
             return false;
@@ -87,12 +93,6 @@ impl Publication {
 
     /// Puts a device to the user, and tells it so.
     fn ask(&mut self, fx: &mut Effects<'_>, device: DeviceId, mut asker: Asker) {
-        let code = match asker.distrust {
-            Some(_) => WithheldCode::Distrusted,
-            None => WithheldCode::Asked,
-        };
-        let wait = fx.jitter(ASKED_RETRY);
-        self.withhold(fx, device, &asker.subscribe, code, Some(wait));
         let before = self.asking.get(&device);
         let is_news = before.is_none_or(|before| before.distrust != asker.distrust);
         asker.since = before.map_or(fx.now, |before| before.since);
@@ -100,6 +100,18 @@ impl Publication {
             fx.event(asker.request(self.id(), device));
         }
         self.asking.insert(device, asker);
+        self.withhold_for_now(fx, device);
+    }
+
+    /// Tells a device that the user is asked.
+    fn withhold_for_now(&self, fx: &mut Effects<'_>, device: DeviceId) {
+        let Some(asker) = self.asking.get(&device) else { return };
+        let code = match asker.distrust {
+            Some(_) => WithheldCode::Distrusted,
+            None => WithheldCode::Asked,
+        };
+        let wait = fx.jitter(ASKED_RETRY);
+        self.withhold(fx, device, &asker.subscribe, code, Some(wait));
     }
 
     /// Takes note of somebody who may come in, as far as its invite goes.
