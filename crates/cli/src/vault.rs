@@ -117,16 +117,6 @@ fn ask(path: &Path, is_new: bool) -> anyhow::Result<Zeroizing<String>> {
 }
 
 impl Named {
-    /// What this device is to be called from now on.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    /// Whether the device is kept.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.vault.vault.is_some()
-    }
-
     /// The device in the vault.
     pub(crate) fn open(&self) -> anyhow::Result<Vault> {
         self.named(self.vault.open()?)
@@ -143,7 +133,7 @@ impl Named {
 
     /// The device in the vault, or without one a device for this run.
     pub(crate) fn open_or_generate(&self) -> anyhow::Result<Vault> {
-        if self.is_kept() {
+        if self.vault.vault.is_some() {
             return self.open();
         }
         ensure!(self.vault.key_file.is_none(), "--key-file opens a vault: there is no --vault");

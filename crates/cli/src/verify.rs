@@ -148,7 +148,7 @@ async fn together(
                 Ok(ClientEvent::ServiceUp) => eprintln!("connected to the key service"),
                 Ok(ClientEvent::ServiceDown(reason)) => eprintln!("{reason}"),
                 Ok(ClientEvent::ServiceRefused(code)) => bail!("the key service refused: {code}"),
-                Ok(ClientEvent::VaultFailed(error)) => bail!("verified, but not kept: {error}"),
+                Ok(ClientEvent::VaultFailed(error)) => bail!("the vault cannot be written: {error}"),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
             },

@@ -1,37 +1,46 @@
 //! One label, through all the streams that bear it.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use anyhow::bail;
 use olmcast::{
-    client::{Client, ClientError, RoomView, Subscription},
-    endpoint::{Ended, Event, Offer},
-    primitives::DeviceId,
+    client::{Client, ClientError, ClientEvent, Subscription},
+    device::TrustState,
+    endpoint::{Ended, Event},
+    primitives::StreamRef,
 };
 use tokio::{
-    sync::watch,
+    sync::broadcast::{Receiver, error::RecvError},
     time::{interval, sleep},
 };
 
-use super::{Arguments, recording::Recording};
-use crate::{console::safe, receive::Reception};
+use super::{
+    Arguments,
+    finding::{find, offered_anew},
+    recording::Recording,
+    screen::{Screen, trust},
+};
+use crate::{console::safe, naming::called, receive::Reception};
 
 /// How long to wait before the relay is tried again.
 const RELAY_AGAIN: Duration = Duration::from_millis(500);
 /// How often it is said how many frames there are.
 const REPORT: Duration = Duration::from_secs(5);
+/// How often it is looked whether the publisher is still verified, if it must be.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One label, followed.
 pub(super) struct Following<'a> {
     arguments: &'a Arguments,
     client: &'a Client,
+    screen: &'a Screen,
     recording: Option<Recording>,
     watched: bool,
 }
 
 impl<'a> Following<'a> {
-    pub(super) fn new(arguments: &'a Arguments, client: &'a Client) -> Self {
-        Self { arguments, client, recording: None, watched: false }
+    pub(super) fn new(arguments: &'a Arguments, client: &'a Client, screen: &'a Screen) -> Self {
+        Self { arguments, client, screen, recording: None, watched: false }
     }
 
     /// Whether any frame was opened.
@@ -43,32 +52,57 @@ impl<'a> Following<'a> {
         loop {
             let label = &self.arguments.stream;
             eprintln!("waiting for «{label}»");
-            let offer = self.client.find(label, self.arguments.publisher).await?;
-            eprintln!("asking {} for the key of «{label}»", offer.stream.publisher);
-            match self.client.subscribe_to(offer).await {
-                Ok(subscription) => self.receive(subscription).await?,
+            let offer = find(self.arguments, self.client).await?;
+            // From before the question, so that no answer is missed.
+            let events = self.client.events();
+            let subscription = Rc::new(self.client.ask_for(offer).await?);
+            let state = subscription.state().await?;
+            let publisher = called(&state.name, &subscription.stream().publisher);
+            let known = trust(&state);
+            eprintln!("asking {publisher}, who is {known}, for the key of «{label}»");
+            self.screen.change_to(Some(Rc::clone(&subscription)));
+            let keyed = tokio::select! {
+                keyed = subscription.key() => keyed,
+                () = unverified(self.arguments, &subscription) => Err(ClientError::StreamEnded),
+            };
+            match keyed {
+                Ok(()) => self.receive(&subscription, events).await?,
                 Err(ClientError::StreamEnded) => eprintln!("its publisher is gone"),
                 Err(error) => return Err(error.into()),
             }
+            self.screen.change_to(None);
             self.finish()?;
         }
     }
 
     /// Receives one stream until it is over.
-    async fn receive(&mut self, mut subscription: Subscription) -> anyhow::Result<()> {
+    async fn receive(
+        &mut self,
+        subscription: &Subscription,
+        events: Receiver<ClientEvent>,
+    ) -> anyhow::Result<()> {
         let offer = subscription.offer().clone();
+        let over = over(events, offer.stream);
+        let unverified = unverified(self.arguments, subscription);
+        tokio::pin!(over, unverified);
         if let Some(out) = &self.arguments.out {
             self.recording = Some(Recording::create(out, &offer)?);
         }
-        let anew = offered_anew(self.client.room(), &offer, self.arguments.publisher);
+        // Of those who are not verified, nobody takes the publisher's place.
+        let publisher = match self.arguments.verified {
+            true => Some(offer.stream.publisher),
+            false => self.arguments.publisher,
+        };
+        let anew = offered_anew(self.client.room(), &offer, publisher);
         tokio::pin!(anew);
         let mut connecting = true;
         loop {
             let decryptors = subscription.decryptors().await?;
             let reception = tokio::select! {
                 reception = Reception::connect_to(&offer.content.media, decryptors) => reception,
-                over = over(&mut subscription) => return over,
+                over = &mut over => return over,
                 () = &mut anew => return Ok(()),
+                () = &mut unverified => return Ok(()),
             };
             let mut reception = match reception {
                 Ok(reception) => reception,
@@ -107,8 +141,9 @@ impl<'a> Following<'a> {
                             break;
                         }
                     },
-                    over = over(&mut subscription) => return over,
+                    over = &mut over => return over,
                     () = &mut anew => return Ok(()),
+                    () = &mut unverified => return Ok(()),
                     _ = report.tick() => {
                         let [video, audio] = reception.stats();
                         eprintln!(
@@ -132,59 +167,51 @@ impl<'a> Following<'a> {
     }
 }
 
-/// Resolves when the stream's label is to be had elsewhere: its publisher is gone and somebody
-/// else has it, or the publisher itself began a newer one.
-async fn offered_anew(
-    mut room: watch::Receiver<RoomView>,
-    ours: &Offer,
-    publisher: Option<DeviceId>,
-) {
-    let label = &ours.content.label;
-    let anew = |room: &RoomView| {
-        room.newest(label, publisher).is_some_and(|newest| {
-            let same_publisher = newest.stream.publisher == ours.stream.publisher;
-            let newer = same_publisher && newest.content.started > ours.content.started;
-            newest.stream != ours.stream && (newer || !room.is_offered(ours.stream))
-        })
-    };
-    if room.wait_for(anew).await.is_err() {
-        // That the client has ended, others notice.
-        std::future::pending::<()>().await;
+/// Resolves when only a verified publisher will do, and this one is not any more.
+async fn unverified(arguments: &Arguments, subscription: &Subscription) {
+    loop {
+        sleep(LOOK).await;
+        // One that is over, others notice.
+        let state = subscription.state().await;
+        let is_unverified = state.is_ok_and(|state| state.trust() != TrustState::Verified);
+        if arguments.verified && is_unverified {
+            eprintln!("the publisher is not verified any more");
+            return;
+        }
     }
-    eprintln!("the stream is offered anew; changing to it");
 }
 
 /// Resolves when the subscription is over: without an error if the stream may come again.
-async fn over(subscription: &mut Subscription) -> anyhow::Result<()> {
+async fn over(mut events: Receiver<ClientEvent>, ours: StreamRef) -> anyhow::Result<()> {
     loop {
-        match subscription.event().await? {
-            Event::Ended { reason: Ended::ByPublisher, .. } => {
-                eprintln!("the publisher ended the stream");
-                return Ok(());
+        let event = match events.recv().await {
+            Ok(ClientEvent::Stream(event)) => event,
+            Ok(_) | Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
+        };
+        match event {
+            Event::Ended { stream, reason } if stream == ours => match reason {
+                Ended::ByPublisher => {
+                    eprintln!("the publisher ended the stream");
+                    return Ok(());
+                }
+                Ended::Replaced => {
+                    eprintln!("the publisher started the stream anew");
+                    return Ok(());
+                }
+                Ended::Blocked => bail!("the publisher is blocked"),
+                _ => bail!("the publisher is not the device that is known by its name or key"),
+            },
+            Event::Withheld { stream, code, retrying: false } if stream == ours => {
+                bail!("no key any more: {code}");
             }
-            Event::Ended { .. } => {
-                eprintln!("the publisher started the stream anew");
-                return Ok(());
-            }
-            Event::Withheld { code, retrying: false, .. } => bail!("no key any more: {code}"),
-            Event::Withheld { code, .. } => eprintln!("{code}; asking again"),
-            Event::PublisherGone { .. } => eprintln!(
+            Event::PublisherGone { stream } if stream == ours => eprintln!(
                 "the publisher is not at the key service any more; if it does not come back, the \
                  stream is waited for"
             ),
-            Event::PublisherBack { .. } => eprintln!("the publisher is back"),
-            Event::Unanswered { .. } => eprintln!(
-                "the publisher does not answer: it is gone, or its messages or ours are held back; \
-                 asking on"
-            ),
-            Event::KeyMissing { .. } => eprintln!(
-                "frames come, but not their key: the publisher cannot be reached, its messages are \
-                 held back, or the frames are forged; asking on"
-            ),
-            Event::Stalled { .. } => {
-                eprintln!("the publisher has not been heard of for a minute: nothing is opened");
+            Event::PublisherBack { stream } if stream == ours => {
+                eprintln!("the publisher is back");
             }
-            Event::Resumed { .. } => eprintln!("the publisher is heard of again"),
             _ => {}
         }
     }
