@@ -194,7 +194,7 @@ async fn a_kick_that_cannot_be_written_says_so_and_is_written_when_that_works() 
     let _watching = within(second.subscribe("camera")).await.unwrap();
     let broken = Broken::disk(&place.folder());
     let not_kept = publication.kick(first.device()).await.unwrap_err();
-    assert!(matches!(not_kept, ClientError::Vault(VaultError::Io { .. })), "{not_kept:?}");
+    assert!(matches!(not_kept, ClientError::NotKept(VaultError::Io { .. })), "{not_kept:?}");
     assert_eq!(state(&place.after_a_crash(), first.device()), TrustState::Unknown);
     let told = async {
         loop {
