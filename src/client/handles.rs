@@ -104,8 +104,8 @@ impl Publication {
     /// when this returns.
     ///
     /// # Errors
-    /// [`ClientError::Endpoint`], [`ClientError::Ended`]; [`ClientError::Vault`] if it is kicked,
-    /// but that could not be written.
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`]; [`ClientError::NotKept`] if it is
+    /// kicked, but that could not be written.
     pub async fn kick(&self, device: DeviceId) -> Result<(), ClientError> {
         let stream = self.id();
         self.client.call(move |endpoint, now| endpoint.kick(stream, device, now)).await??;

@@ -101,10 +101,13 @@ pub enum ClientError {
     /// The stream is over.
     #[error("the stream has ended")]
     StreamEnded,
-    /// What this device must remember is not on disk. It is in force for as long as the client runs,
-    /// and is written as soon as that works again.
-    #[error("done, but not kept: {0}")]
+    /// The vault cannot be used.
+    #[error(transparent)]
     Vault(#[from] VaultError),
+    /// It is done, but not on disk: it is in force for as long as the client runs, and is written as
+    /// soon as that works again.
+    #[error("done, but not kept: {0}")]
+    NotKept(VaultError),
     /// The client's connection ended for good: the device connected from elsewhere.
     #[error("the client has ended; this device may have connected from elsewhere")]
     Ended,
@@ -363,8 +366,11 @@ impl Client {
         if self.kept.is_kept() {
             // When this is called, what came before was handed over, unless that failed.
             let failure = self.call(|endpoint, _| endpoint.persist_failure()).await?;
-            failure.map_or(Ok(()), |error| Err(self.kept.refused(error)))?;
-            self.kept.wait().await?;
+            let kept = match failure {
+                Some(error) => Err(self.kept.refused(error)),
+                None => self.kept.wait().await,
+            };
+            kept.map_err(ClientError::NotKept)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use rand::RngExt;
 use vodozemac::olm::{Account, AccountPickle};
 use zeroize::Zeroizing;
 
@@ -51,6 +52,7 @@ impl Identity {
     /// Makes a new device with random keys.
     pub fn generate() -> Self {
         let account = Account::new();
+        overwrite_drawn();
         let pickle = written(&account.pickle());
         Self::with_account(account, pickle)
     }
@@ -188,6 +190,7 @@ impl Identity {
     pub(crate) fn one_time_key(&self) -> Option<PublicKey> {
         let mut account = self.account();
         let created = account.generate_one_time_keys(1).created;
+        overwrite_drawn();
         // Nothing else publishes it; without this the account would go on offering it.
         account.mark_keys_as_published();
         created.first().copied().map(PublicKey)
@@ -205,6 +208,12 @@ pub(crate) struct Changing {
     seal: Option<Seal>,
     name: String,
     memory: Memory,
+}
+
+/// The thread's generator, from which the library draws its keys, keeps what it gave out until it
+/// makes its next 256 bytes. Nothing else would wipe that.
+pub(super) fn overwrite_drawn() {
+    rand::rng().fill(&mut [0_u8; 512]);
 }
 
 /// The most that an account without one-time keys takes.
