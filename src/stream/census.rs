@@ -85,13 +85,12 @@ impl Census {
     }
 
     fn hash(&self) -> RosterHash {
-        let mut hash = Sha256::new();
-        hash.update(b"olmcast/1 roster");
+        let mut hashes = b"olmcast/1 roster".to_vec();
         for (first, bucket) in &self.buckets {
-            hash.update([*first]);
-            hash.update(bucket.hash());
+            hashes.push(*first);
+            hashes.extend_from_slice(&bucket.hash());
         }
-        RosterHash(hash.finalize().into())
+        RosterHash::of(&hashes)
     }
 }
 
@@ -121,7 +120,7 @@ mod tests {
                 outer.extend_from_slice(&Sha256::digest(&ids));
             }
         }
-        RosterHash(Sha256::digest(&outer).into())
+        RosterHash(Sha256::digest(&outer)[..16].try_into().unwrap())
     }
 
     proptest! {

@@ -76,7 +76,7 @@ pub(crate) fn at(generation: u32, step: u32) -> Position {
 
 /// Another one for each version.
 pub(crate) fn roster(version: u8) -> RosterDigest {
-    let (hash, holders) = (RosterHash([version; 32]), u32::from(version) + 1);
+    let (hash, holders) = (RosterHash([version; 16]), u32::from(version) + 1);
     RosterDigest { version: version.into(), holders, hash }
 }
 

@@ -132,7 +132,7 @@ fn stream_key(stage: &mut Stage, to_publisher: bool, script: &mut Script<'_>) ->
 
 fn roster(version: u8) -> RosterDigest {
     let (version, holders) = (u64::from(version), u32::from(version));
-    RosterDigest { version, holders, hash: RosterHash([7; 32]) }
+    RosterDigest { version, holders, hash: RosterHash([7; 16]) }
 }
 
 /// A beacon, right or nearly so, and by which of the forger's sessions.

@@ -188,10 +188,24 @@ impl Publication {
         device: DeviceId,
         reason: Refusal,
     ) -> bool {
+        let asked = self.send_away(fx, device, reason);
+        if asked {
+            fx.event(Event::Refused { stream: self.id(), device, reason });
+        }
+        asked
+    }
+
+    /// Tells a device that asked that it gets no key. False if it did not ask.
+    pub(super) fn send_away(
+        &mut self,
+        fx: &mut Effects<'_>,
+        device: DeviceId,
+        reason: Refusal,
+    ) -> bool {
         let Some(Asker { subscribe, .. }) = self.asking.shift_remove(&device) else {
             return false;
         };
-        self.refuse(fx, device, &subscribe, reason);
+        self.withhold(fx, device, &subscribe, reason.code(), None);
         // Should the answer be lost, it gets the same again.
         let Subscribe { one_time_key, .. } = subscribe;
         let answer = Some((reason.code(), None));

@@ -6,7 +6,7 @@ use crate::{
     primitives::{DeviceId, Generation},
     protocol::{Answers, WithheldCode},
     stream::{
-        Effects, Event, LeaveReason, RotationCause,
+        Effects, Event, LeaveReason, Refusal, RotationCause,
         admission::{Applicant, Verdict},
         holder::{Holder, Which},
         rotation::Rotation,
@@ -46,9 +46,7 @@ impl Publication {
 
     /// Removes a device for good; the door is closed already.
     pub(crate) fn kick(&mut self, fx: &mut Effects<'_>, device: DeviceId) {
-        if self.asking.shift_remove(&device).is_some() {
-            self.visitors.left(device);
-        }
+        self.send_away(fx, device, Refusal::Blocked);
         self.remove(fx, device, LeaveReason::Kicked);
         self.hurry(fx, device);
     }
