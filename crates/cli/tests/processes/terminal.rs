@@ -33,10 +33,11 @@ impl Terminal {
         Self { name: name.to_owned(), session, screen: String::new() }
     }
 
-    /// Waits until this is on the screen; what came before it.
+    /// Waits until this is on the screen, which must be in ASCII; what came before it.
     pub(crate) fn shows(&mut self, text: &str) -> String {
         match self.session.exp_string(text) {
             Ok(before) => {
+                let before = decoded(&before);
                 self.screen.push_str(&before);
                 self.screen.push_str(text);
                 before
@@ -58,7 +59,7 @@ impl Terminal {
     /// Waits until the command has ended: its exit code, and all that was on the screen.
     pub(crate) fn ends(&mut self) -> (i32, String) {
         match self.session.exp_eof() {
-            Ok(rest) => self.screen.push_str(&rest),
+            Ok(rest) => self.screen.push_str(&decoded(&rest)),
             Err(error) => panic!("{} did not end: {error}\n{}", self.name, self.screen),
         }
         // The type of this is not to be named from here.
@@ -70,6 +71,12 @@ impl Terminal {
             code.unwrap_or_else(|| panic!("{} ended with {status}:\n{}", self.name, self.screen));
         (code, self.screen.clone())
     }
+}
+
+/// The library takes each byte for a character.
+fn decoded(bytes: &str) -> String {
+    let bytes: Vec<_> = bytes.chars().map(|byte| u8::try_from(byte).unwrap()).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The terminal is told to show nothing a moment after it shows the question.

@@ -6,7 +6,7 @@ use crate::fixture::{Place, Process, new_room};
 fn without_a_vault_it_is_said_that_the_device_is_forgotten() {
     let place = Place::new();
     for process in [place.start_publisher(&[]), place.start_subscriber("Ada", &[])] {
-        process.says("this device is new and is forgotten at the end; --vault keeps it");
+        process.says("it is new and is forgotten at the end; --vault keeps it");
     }
     let ada = place.device("Ada");
     let subscriber = place.start_subscriber_as(&ada, &[]);
@@ -20,13 +20,13 @@ fn only_who_was_verified_is_admitted_if_the_publisher_wants_it_so() {
     let (ada, bob) = (place.device("Ada"), place.device("Bob"));
     ada.runs(&["verify", &bob.code]);
     let mut publisher = place.publisher_as(&ada, &["--admit", "verified"]);
-    let watching = place.start_subscriber_as(&bob, &[]);
+    let mut watching = place.start_subscriber_as(&bob, &[]);
     watching.says("media flows");
     let mut eve = place.start_subscriber("Eve", &[]);
     eve.fails_saying("the publisher admits verified devices only; verify each other");
     publisher.says("was refused: it is not verified");
     publisher.hears("holders");
-    let holder = publisher.says("reads from").text;
+    let holder = publisher.says("  reads from").text;
     assert!(holder.contains("Bob (") && holder.contains("verified"), "{holder}");
     assert!(!place.path("Eve").join("camera.ivf").exists());
     // All see the same code.
@@ -37,7 +37,6 @@ fn only_who_was_verified_is_admitted_if_the_publisher_wants_it_so() {
 
     // Who is blocked is out at once.
     publisher.hears(&format!("block {}", bob.short()));
-    let mut watching = watching;
     watching.fails_saying("no key any more: the publisher ");
     publisher.says("new key from 1.0 on");
 }
