@@ -255,12 +255,3 @@ fn debug_output_shows_the_device_and_nothing_that_it_holds() {
     let Output::Persist { sealed } = &output else { panic!() };
     assert_eq!(format!("{output:?}"), format!("Persist {{ sealed: {sealed:?} }}"));
 }
-
-/// What it costs to try a passphrase, and to make one's own key.
-#[test]
-fn a_passphrase_takes_a_while() {
-    let started = std::time::Instant::now();
-    Identity::generate().seal_with(&SealingKey::passphrase("open sesame").unwrap()).unwrap();
-    println!("{:?} for 64 MiB, 3 passes", started.elapsed());
-    assert!(started.elapsed() > Duration::from_millis(20));
-}
