@@ -22,7 +22,8 @@ pub struct VerificationStart {
     pub curve25519: PublicKey,
     /// What the sender calls itself, in at most [`Subscribe::MAX_NAME`] bytes.
     pub name: String,
-    /// Grows with each start of this device: max(last + 1, unix ms). An old one says nothing.
+    /// Grows with each start and each accept of this device: max(last + 1, unix ms). A start with
+    /// another than the greatest says nothing.
     pub sequence: u64,
 }
 
@@ -44,6 +45,9 @@ pub struct VerificationAccept {
     pub curve25519: PublicKey,
     /// What the sender calls itself, in at most [`Subscribe::MAX_NAME`] bytes.
     pub name: String,
+    /// As in [`VerificationStart`], one space for both: starts that the sender made before it took
+    /// part in this one are void.
+    pub sequence: u64,
     /// SHA-256 over the sender's ephemeral key and the start that this answers.
     #[serde(with = "hash")]
     pub commitment: [u8; 32],

@@ -39,5 +39,6 @@ mod simulations;
 mod simulator;
 mod statement;
 mod tools;
+mod verification;
 mod violations;
 mod visitor;

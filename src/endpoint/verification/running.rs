@@ -74,14 +74,14 @@ impl Verifications {
         keys: &RoomKeys,
         peer: DeviceId,
     ) -> Result<(), EndpointError> {
+        let sequence = self.next_sequence(fx.now);
         if let Some(running) = self.running.get_mut(&peer) {
-            if !running.accept(fx) {
+            if !running.accept(fx, sequence) {
                 return Err(EndpointError::AlreadyVerifying);
             }
         } else {
-            self.sequence = fx.now.unix_millis().max(self.sequence.saturating_add(1));
             let id = VerificationId::from_bytes(fx.rng.random());
-            let started = Transaction::start(fx, keys, peer, id, self.sequence);
+            let started = Transaction::start(fx, keys, peer, id, sequence);
             self.running.insert(peer, started);
         }
         self.count += 1;
@@ -172,6 +172,10 @@ impl Verifications {
     ) -> Result<(), MessageError> {
         let Some(running) = self.running.get_mut(&peer) else { return Err(MessageError::Old) };
         let kind = message.kind();
+        let void = match &message {
+            VerificationMessage::Accept(accept) if running.is_unanswered() => accept.sequence,
+            _ => 0,
+        };
         let progress = running.take(fx, memory, message, payload).and_then(|progress| {
             // What is known of it may have changed meanwhile.
             if let Progress::Verified(verified) = &progress {
@@ -179,6 +183,9 @@ impl Verifications {
             }
             Ok(progress)
         });
+        if void > 0 && progress.is_ok() {
+            self.note(peer, void);
+        }
         match progress {
             Ok(Progress::None) => {}
             Ok(Progress::State) => self.tell(fx, peer),
@@ -276,6 +283,7 @@ impl Verifications {
         let mut requested = Transaction::requested(fx.now, keys, peer, start, payload);
         let is_pestering = self.is_pestering(peer, fx.now);
         let is_crowded = self.is_crowded(memory, peer);
+        let next_sequence = self.next_sequence(fx.now);
         match self.running.get_mut(&peer) {
             // Both have asked: one of the two starts counts, on both sides the same.
             Some(ours) if ours.is_unanswered() => {
@@ -286,7 +294,7 @@ impl Verifications {
                 }
                 requested.number = ours.number;
                 if keeps_its_key.is_ok() {
-                    requested.accept(fx);
+                    requested.accept(fx, next_sequence);
                 }
             }
             // It has begun anew before we answered.
@@ -327,6 +335,12 @@ impl Verifications {
         let asking = || self.running.iter().filter(asking).map(|(peer, _)| peer);
         let strangers = asking().filter(|peer| is_stranger(peer)).count();
         asking().count() >= MAX_REQUESTS || is_stranger(&peer) && strangers >= MAX_STRANGERS
+    }
+
+    /// max(last + 1, unix ms): grows even if the clock does not, and after a restart as well.
+    fn next_sequence(&mut self, now: Timestamp) -> u64 {
+        self.sequence = now.unix_millis().max(self.sequence.saturating_add(1));
+        self.sequence
     }
 
     fn note(&mut self, peer: DeviceId, sequence: u64) {
