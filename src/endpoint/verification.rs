@@ -15,6 +15,7 @@
 //!   people verify for.
 
 mod ended;
+mod requests;
 mod running;
 mod transaction;
 

@@ -3,6 +3,9 @@
 //!
 //! All of it is signed, to one device, in a room that both are in.
 
+#[cfg(test)]
+mod snapshots;
+
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};

@@ -45,8 +45,10 @@ fn an_independent_implementation_sees_the_same_string_and_verifies() {
     }
 }
 
+type Alteration = (&'static str, fn(&mut Said));
+
 /// What a proof covers, each with something else in its place.
-fn alterations() -> Vec<(&'static str, fn(&mut Said))> {
+fn alterations() -> Vec<Alteration> {
     vec![
         ("version", |said| said.version = 2),
         ("room", |said| said.room = olmcast::primitives::RoomId::from_name("other")),

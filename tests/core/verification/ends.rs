@@ -259,7 +259,7 @@ fn a_whole_verification_said_again_later_does_nothing() {
 #[test]
 fn ones_own_messages_sent_back_do_nothing() {
     let mut table = Table::pair();
-    let back: std::rc::Rc<std::cell::RefCell<Vec<(DeviceId, Vec<u8>)>>> = Default::default();
+    let back = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
     let said = std::rc::Rc::clone(&back);
     table.carry = Box::new(move |from, _, bytes| {
         said.borrow_mut().push((from, bytes.to_vec()));

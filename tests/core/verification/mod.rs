@@ -1,6 +1,7 @@
 //! Two devices that verify each other, on a virtual clock, over a carrier that may do as it likes.
 
 mod agreement;
+mod between;
 mod consequences;
 mod deviations;
 mod ends;

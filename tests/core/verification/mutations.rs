@@ -10,16 +10,13 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use olmcast::{
     device::Signer,
     primitives::{RoomKeys, VerificationId},
-    protocol::{PublicKey, SignedMessage, VerificationAccept, VerificationKey},
+    protocol::{PublicKey, SignedMessage},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
-use vodozemac::{olm::Account, sas::Sas};
+use vodozemac::olm::Account;
 
-use super::{
-    foreign::{Said, commitment, curve25519_of},
-    *,
-};
+use super::{between::Between, foreign::curve25519_of, *};
 use crate::tools::{encode, signed};
 
 const RUNS: u64 = 1000;
@@ -41,25 +38,28 @@ struct Outcome {
     has_changed_trust: bool,
 }
 
+/// What becomes of a message: other bytes, none at all if they are empty, or nothing but delay.
+type Change = Box<dyn FnMut(&Way<'_>) -> Option<Vec<u8>>>;
+
 struct Attack {
     begins: Begins,
     name: String,
-    change: Box<dyn FnMut(&Way<'_>) -> Option<Vec<u8>>>,
+    change: Change,
 }
 
 /// A message on its way.
-struct Way<'a> {
-    from: DeviceId,
-    to: DeviceId,
-    bytes: &'a [u8],
-    signed: SignedMessage,
-    signers: &'a BTreeMap<DeviceId, Signer>,
-    keys: &'a RoomKeys,
+pub(super) struct Way<'a> {
+    pub(super) from: DeviceId,
+    pub(super) to: DeviceId,
+    pub(super) bytes: &'a [u8],
+    pub(super) signed: SignedMessage,
+    pub(super) signers: &'a BTreeMap<DeviceId, Signer>,
+    pub(super) keys: &'a RoomKeys,
 }
 
 impl Way<'_> {
     /// The same by the same, with other words.
-    fn again(&self, kind: Kind, keys: &RoomKeys, payload: &[u8]) -> Vec<u8> {
+    pub(super) fn again(&self, kind: Kind, keys: &RoomKeys, payload: &[u8]) -> Vec<u8> {
         encode(&signed(&self.signers[&self.from], keys, Some(self.to), kind, payload))
     }
 
@@ -124,7 +124,7 @@ fn only(
     kind: Kind,
     by: Option<DeviceIs>,
     mut change: impl FnMut(&Way<'_>) -> Option<Vec<u8>> + 'static,
-) -> Box<dyn FnMut(&Way<'_>) -> Option<Vec<u8>>> {
+) -> Change {
     Box::new(move |way| {
         let is_first = way.from < way.to;
         let is_by = by.is_none_or(|by| (by == DeviceIs::First) == is_first);
@@ -313,114 +313,6 @@ fn signer(rng: &mut StdRng, begins: Begins) -> (Attack, &'static [CancelReason])
             (attack(field, only(kind, by, swap)), expected)
         }
     }
-}
-
-/// Somebody in between who has everything but the devices' memory: it agrees on a secret with each of
-/// the two in the other's name.
-struct Between {
-    room: olmcast::primitives::RoomId,
-    /// Whether it states a Curve25519 key of its own, so as to be able to read.
-    own: Option<PublicKey>,
-    /// With the initiator, and with the accepter.
-    sas: [Option<Sas>; 2],
-    ours: [PublicKey; 2],
-    start: [Vec<u8>; 2],
-    accept: [Vec<u8>; 2],
-    keys: [Option<PublicKey>; 2],
-    secrets: [Option<(Said, vodozemac::sas::EstablishedSas)>; 2],
-    initiator: Option<DeviceId>,
-}
-
-impl Between {
-    fn new(room: olmcast::primitives::RoomId, own: Option<PublicKey>) -> Self {
-        let sas = [Sas::new(), Sas::new()];
-        let ours = [0, 1].map(|leg: usize| PublicKey(sas[leg].public_key()));
-        Self {
-            room,
-            own,
-            sas: sas.map(Some),
-            ours,
-            start: Default::default(),
-            accept: Default::default(),
-            keys: [None; 2],
-            secrets: [None, None],
-            initiator: None,
-        }
-    }
-
-    fn states(&self, payload: &[u8]) -> Value {
-        let mut json: Value = serde_json::from_slice(payload).unwrap();
-        if let Some(own) = self.own {
-            json["curve25519"] = serde_json::to_value(own).unwrap();
-        }
-        json
-    }
-
-    fn change(&mut self, way: &Way<'_>) -> Option<Vec<u8>> {
-        let (kind, payload) = (way.signed.kind, &way.signed.payload[..]);
-        let by_initiator = self.initiator.is_none_or(|initiator| initiator == way.from);
-        let payload = match kind {
-            Kind::VerificationStart => {
-                // Of two that cross, the smaller one's counts: the other is lost.
-                if !by_initiator {
-                    return Some(vec![]);
-                }
-                self.initiator = Some(way.from);
-                self.start[0] = payload.to_vec();
-                self.start[1] = serde_json::to_vec(&self.states(payload)).unwrap();
-                self.start[1].clone()
-            }
-            Kind::VerificationAccept => {
-                self.accept[1] = payload.to_vec();
-                let mut accept: VerificationAccept =
-                    serde_json::from_value(self.states(payload)).unwrap();
-                accept.commitment = commitment(self.ours[0], &self.start[0]);
-                self.accept[0] = serde_json::to_vec(&accept).unwrap();
-                self.accept[0].clone()
-            }
-            Kind::VerificationKey => {
-                let said: VerificationKey = serde_json::from_slice(payload).unwrap();
-                let leg = usize::from(!by_initiator);
-                self.keys[leg] = Some(said.key);
-                let key = self.ours[1 - leg];
-                self.agree(way);
-                serde_json::to_vec(&VerificationKey { id: said.id, key }).unwrap()
-            }
-            Kind::VerificationMac | Kind::VerificationDone => {
-                let purpose = if kind == Kind::VerificationMac { "mac" } else { "done" };
-                // On the other leg it is the same side that says it.
-                let leg = usize::from(by_initiator);
-                let Some((said, secret)) = &self.secrets[leg] else { return Some(vec![]) };
-                let mut json: Value = serde_json::from_slice(payload).unwrap();
-                let mac = said.mac(secret, purpose, by_initiator);
-                json["mac"] = json!(base64_of(&mac));
-                serde_json::to_vec(&json).unwrap()
-            }
-            _ => return None,
-        };
-        Some(way.again(kind, way.keys, &payload))
-    }
-
-    /// Once both ephemeral keys are known.
-    fn agree(&mut self, way: &Way<'_>) {
-        let initiator = self.initiator.unwrap();
-        let accepter = if way.from == initiator { way.to } else { way.from };
-        for leg in 0..2 {
-            if let (Some(theirs), true) = (self.keys[leg], self.sas[leg].is_some()) {
-                let secret = self.sas[leg].take().unwrap().diffie_hellman(theirs.0).unwrap();
-                let ours = self.ours[leg];
-                let keys = if leg == 0 { [theirs, ours] } else { [ours, theirs] };
-                let (start, accept) = (&self.start[leg], &self.accept[leg]);
-                let said = Said::of(self.room, [initiator, accepter], keys, start, accept);
-                self.secrets[leg] = Some((said, secret));
-            }
-        }
-    }
-}
-
-fn base64_of(bytes: &[u8]) -> String {
-    use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-    STANDARD_NO_PAD.encode(bytes)
 }
 
 fn begins(rng: &mut StdRng) -> Begins {

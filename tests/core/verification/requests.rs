@@ -1,8 +1,12 @@
 //! Who may ask, and how often.
 
-use olmcast::{device::Identity, endpoint::EndpointError, primitives::RoomId};
+use olmcast::{
+    endpoint::EndpointError,
+    primitives::RoomId,
+    protocol::{VerificationMessage, VerificationStart},
+};
 
-use super::*;
+use super::{foreign::Foreign, *};
 
 #[test]
 fn nobody_verifies_itself_a_blocked_device_or_somebody_twice() {
@@ -99,17 +103,20 @@ fn whoever_was_declined_is_not_shown_again_at_once_but_is_after_a_while() {
 }
 
 #[test]
-fn a_device_that_has_lost_its_memory_can_begin_again_when_the_other_has_noticed() {
-    let mut table = Table::pair();
-    table.compare();
-    let b = table.b();
-    // The first starts again as another device could not: with the same keys, and nothing else.
-    let identity = Identity::generate();
-    let again = table.seat(identity.with_name("Alice"));
-    table.verify(again, b);
-    table.run(MINUTE);
-    assert_eq!(table.state(b, again), Some(VerificationState::Requested));
-    assert!(table.short(b, table.a()).is_some(), "one does not disturb the other");
+fn a_device_that_has_lost_its_memory_is_heard_again_when_the_other_has_noticed() {
+    let mut table = Table::of(&["Alice"]);
+    let mut foreign = Foreign::meet(&mut table, true);
+    foreign.agree(&mut table);
+    let VerificationMessage::Start(start) = foreign.hello() else { panic!() };
+    let sequence = start.sequence + 1;
+    let again = VerificationMessage::Start(VerificationStart { sequence, ..start });
+    foreign.say(&mut table, &again);
+    assert!(table.short(foreign.victim, foreign.device()).is_some(), "what is under way goes on");
+    table.run(2 * MINUTE);
+    let timeout = VerificationState::Cancelled(CancelReason::Timeout);
+    assert_eq!(foreign.state(&table), Some(timeout));
+    foreign.say(&mut table, &again);
+    assert_eq!(foreign.state(&table), Some(VerificationState::Requested));
 }
 
 #[test]
