@@ -42,5 +42,6 @@ mod statement;
 mod stream_code;
 mod tools;
 mod trust;
+mod verification;
 mod violations;
 mod visitor;
