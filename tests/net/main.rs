@@ -19,3 +19,4 @@ mod presence;
 mod restart;
 mod rooms;
 mod tls;
+mod trust;
