@@ -34,7 +34,7 @@ fn written(part: &[u8]) -> Vec<Vec<u8>> {
             // What stands before and behind shares a character with the secret.
             let text = form.encode([&vec![0; before], part].concat());
             let first = [0, 2, 3][before];
-            let last = text.len() - usize::from((before + part.len()) % 3 != 0);
+            let last = text.len() - usize::from(!(before + part.len()).is_multiple_of(3));
             written.push(text[first..last].into());
         }
     }
