@@ -7,6 +7,7 @@ use super::{
 use crate::{
     endpoint::{
         Admission, AskingState, Endpoint, Event, HolderState, Offer, StreamCode, SubscriptionState,
+        SubscriptionStatus,
     },
     media::{FrameDecryptor, FrameEncryptor},
     primitives::{DeviceId, Position, StreamId, StreamRef},
@@ -98,13 +99,17 @@ impl Publication {
         self.client.call(move |endpoint, _| endpoint.position(stream)).await
     }
 
-    /// Kicks a device: see [`Endpoint::kick`](crate::endpoint::Endpoint::kick).
+    /// Kicks a device: see [`Endpoint::kick`](crate::endpoint::Endpoint::kick). If the client has a
+    /// [`Vault`](crate::client::Vault), that the device is blocked and the room closed is on disk
+    /// when this returns.
     ///
     /// # Errors
-    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`]; [`ClientError::NotKept`] if it is
+    /// kicked, but that could not be written.
     pub async fn kick(&self, device: DeviceId) -> Result<(), ClientError> {
         let stream = self.id();
-        Ok(self.client.call(move |endpoint, now| endpoint.kick(stream, device, now)).await??)
+        self.client.call(move |endpoint, now| endpoint.kick(stream, device, now)).await??;
+        self.client.kept().await
     }
 
     /// Admits a device that asked ([`Event::JoinRequest`]).
@@ -191,6 +196,40 @@ impl Subscription {
                 .collect::<Option<Vec<_>>>()
         });
         decryptors.await?.ok_or(ClientError::StreamEnded)
+    }
+
+    /// Waits until the key of the stream is here.
+    ///
+    /// # Errors
+    /// [`ClientError::Withheld`] if the publisher refuses, [`ClientError::StreamEnded`] if the
+    /// stream ends or its publisher goes before that, [`ClientError::Ended`].
+    pub async fn key(&self) -> Result<(), ClientError> {
+        let stream = self.stream();
+        // From before the first look, so that no change is missed.
+        let (mut events, mut room) = (self.client.events(), self.client.room());
+        let mut was_offered = room.borrow_and_update().is_offered(stream);
+        loop {
+            match self.state().await?.status {
+                SubscriptionStatus::Closed(Some(code)) => return Err(ClientError::Withheld(code)),
+                SubscriptionStatus::Closed(None) => return Err(ClientError::StreamEnded),
+                SubscriptionStatus::Asking
+                | SubscriptionStatus::Unanswered
+                | SubscriptionStatus::Deferred(_) => {}
+                _ => return Ok(()),
+            }
+            tokio::select! {
+                event = super::next_event(&mut events) => drop(event?),
+                changed = room.changed() => {
+                    changed.map_err(|_| ClientError::Ended)?;
+                    let is_offered = room.borrow_and_update().is_offered(stream);
+                    // An offer that came by another way than the room says nothing by its lack.
+                    if was_offered && !is_offered {
+                        return Err(ClientError::StreamEnded);
+                    }
+                    was_offered |= is_offered;
+                }
+            }
+        }
     }
 
     /// How it does: whether it can be watched and if not, why and since when; who its publisher is

@@ -27,7 +27,8 @@ pub(super) fn published(event: &Event) -> Option<StreamId> {
         | Event::Stalled { .. }
         | Event::Unanswered { .. }
         | Event::KeyMissing { .. }
-        | Event::Resumed { .. } => None,
+        | Event::Resumed { .. }
+        | Event::Verification { .. } => None,
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn subscribed(event: &Event) -> Option<StreamRef> {
         | Event::KeyConfirmed { .. }
         | Event::HolderLeft { .. }
         | Event::Stepped { .. }
-        | Event::Rotated { .. } => None,
+        | Event::Rotated { .. }
+        | Event::Verification { .. } => None,
     }
 }

@@ -15,7 +15,7 @@ const FORGOTTEN_AT_ONCE: usize = MAX_ADMITTED / 16;
 ///
 /// A kick closes the room's door: whoever was removed still has the invite and could come back
 /// as a new device. From then on only devices admitted before may subscribe.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Doors {
     rooms: BTreeMap<RoomId, Door>,
     /// The number of the next admission, and how many are remembered.
@@ -25,7 +25,7 @@ pub struct Doors {
     count: usize,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Door {
     closed: bool,
     /// Who was admitted, and the admission's number.

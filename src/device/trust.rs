@@ -79,7 +79,7 @@ pub struct KnownDevice {
 /// other keys is not trusted ([`Distrust`]) until the user pins or verifies it under that name, too.
 /// So one user's devices may all have one name. A device that is known goes on being known by the
 /// name of then, whatever it calls itself later.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TrustStore {
     /// With a number, in the order in which they were put here.
     devices: BTreeMap<DeviceId, Box<(u64, KnownDevice)>>,

@@ -167,6 +167,12 @@ impl Endpoint {
                 subscription.handle_withheld(&mut fx, &withheld);
                 Ok(())
             }
+            Kind::VerificationStart
+            | Kind::VerificationAccept
+            | Kind::VerificationKey
+            | Kind::VerificationMac
+            | Kind::VerificationDone
+            | Kind::VerificationCancel => self.handle_verification(sender, signed, now),
             other => Err(MessageError::Content(other)),
         }
     }
@@ -244,7 +250,11 @@ impl Endpoint {
 
     /// Checks a message to us alone. Whether its sender needs an invite is for the stream's
     /// admission to say, which also tells our user about those who have none.
-    fn for_us(&self, sender: DeviceId, signed: &SignedMessage) -> Result<(), MessageError> {
+    pub(super) fn for_us(
+        &self,
+        sender: DeviceId,
+        signed: &SignedMessage,
+    ) -> Result<(), MessageError> {
         if signed.recipient != Some(self.device()) {
             return Err(MessageError::Misdirected);
         }
@@ -253,7 +263,7 @@ impl Endpoint {
 }
 
 /// Whether the sender proves to have the room's invite, or the room has none.
-fn has_invite(keys: &RoomKeys, sender: DeviceId, signed: &SignedMessage) -> bool {
+pub(super) fn has_invite(keys: &RoomKeys, sender: DeviceId, signed: &SignedMessage) -> bool {
     let proves = |proof| keys.admits(&sender, &signed.form().to_bytes(), &proof);
     !keys.has_invite() || signed.proof.is_some_and(proves)
 }

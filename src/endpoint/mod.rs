@@ -11,6 +11,38 @@
 //! 3. **Time**: then [`poll_timeout`](Endpoint::poll_timeout) says when to call
 //!    `handle_timeout` at the latest.
 //!
+//! A device that [is sealed](Identity::seal_with) outlives its endpoint: what it has to remember
+//! comes as [`Output::Persist`], and is kept instead of what came before.
+//!
+//! ```
+//! use olmcast::{
+//!     device::{Identity, SealingKey},
+//!     endpoint::{Endpoint, Output},
+//!     primitives::Timestamp,
+//! };
+//!
+//! let key = SealingKey::generate()?;
+//! let mut identity = Identity::generate();
+//! identity.seal_with(&key)?;
+//! let mut kept = identity.sealed()?; // On disk, say, written so that a crash leaves it whole.
+//!
+//! let mut endpoint = Endpoint::new(identity)?;
+//! let stranger = Identity::generate().device();
+//! endpoint.block(stranger, Timestamp::from(std::time::SystemTime::now()));
+//! while let Some(output) = endpoint.poll_output() {
+//!     match output {
+//!         Output::Persist { sealed } => kept = sealed, // Before what follows from it is sent.
+//!         Output::Send { .. } | Output::Event(_) => {}
+//!         _ => {}
+//!     }
+//! }
+//! drop(endpoint);
+//!
+//! let endpoint = Endpoint::new(Identity::open(&kept, &key)?)?;
+//! assert!(endpoint.memory().trust().get(&stranger).is_some());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The channel may lose, repeat, delay and reorder messages. Encryptors and decryptors are
 //! handles that the endpoint keeps supplied with keys; they may live on any thread.
 //!
@@ -35,8 +67,10 @@
 mod error;
 mod inbox;
 mod offers;
+mod persist;
 mod publish;
 mod trusting;
+mod verification;
 
 use std::collections::VecDeque;
 
@@ -47,6 +81,8 @@ pub use self::{
     error::{EndpointError, MessageError},
     publish::Publish,
 };
+pub use crate::device::{Emoji, ShortAuthString, VerificationState};
+pub use crate::protocol::CancelReason;
 pub use crate::stream::{
     Admission, AskingState, Ended, Event, Hoard, HolderState, LeaveReason, Offer, Output,
     Recipient, Refusal, RotationCause, StreamCode, SubscriptionState, SubscriptionStatus,
@@ -59,6 +95,8 @@ use crate::{
     stream::{Effects, Publication, Subscription},
 };
 use offers::Offers;
+use persist::Persist;
+use verification::Verifications;
 
 /// One device: its account, its rooms, what it publishes and what it receives.
 pub struct Endpoint {
@@ -67,9 +105,11 @@ pub struct Endpoint {
     rng: StdRng,
     rooms: IndexMap<RoomId, RoomKeys>,
     memory: Memory,
+    persist: Persist,
     publications: IndexMap<StreamId, Publication>,
     subscriptions: IndexMap<StreamRef, Subscription>,
     offers: Offers,
+    verifications: Verifications,
     /// The last sequence of our own `Subscribe` and `Unsubscribe` messages.
     sequence: u64,
     hoard: Option<Hoard>,
@@ -97,9 +137,11 @@ impl Endpoint {
             rng: StdRng::from_seed(seed),
             rooms: IndexMap::new(),
             memory,
+            persist: Persist::default(),
             publications: IndexMap::new(),
             subscriptions: IndexMap::new(),
             offers: Offers::default(),
+            verifications: Verifications::default(),
             sequence: 0,
             hoard: None,
             outputs: VecDeque::new(),
@@ -184,6 +226,8 @@ impl Endpoint {
         for subscription in self.subscriptions.values_mut() {
             subscription.handle_timeout(&mut fx, &mut self.sequence);
         }
+        self.verifications.handle_timeout(&mut fx);
+        self.persist_gathered(now);
     }
 
     /// Our own connection is back: what was sent meanwhile may be lost, so whatever is not answered
@@ -191,6 +235,7 @@ impl Endpoint {
     pub fn handle_reconnect(&mut self, now: Timestamp) {
         self.publications.values_mut().for_each(|publication| publication.handle_reconnect(now));
         self.subscriptions.values_mut().for_each(|subscription| subscription.retry_soon(now));
+        self.verifications.retry_soon(now);
     }
 
     /// The channel says that a device lost its connection. It is taken as gone for good if it is
@@ -390,6 +435,7 @@ impl Endpoint {
 
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.persist_decisions();
         self.outputs.pop_front()
     }
 
@@ -398,7 +444,8 @@ impl Endpoint {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let publications = self.publications.values().map(Publication::poll_timeout);
         let subscriptions = self.subscriptions.values().filter_map(Subscription::poll_timeout);
-        publications.chain(subscriptions).min()
+        let streams = publications.chain(subscriptions);
+        streams.chain(self.verifications.poll_timeout()).chain(self.persist_timeout()).min()
     }
 }
 

@@ -18,7 +18,8 @@ impl Endpoint {
     /// Calls this device so from now on, to people; 128 bytes of it at most. Streams that are
     /// published already keep the name that they were offered under.
     pub fn set_name(&mut self, name: impl Into<String>) {
-        self.identity.set_name(&name.into());
+        self.identity.set_name(name);
+        self.persist.renamed();
     }
 
     /// Pins a device: it is trusted to have these keys and this name, even if others have that name,
@@ -87,7 +88,7 @@ impl Endpoint {
 
     /// What is known of devices has changed, of one perhaps; or who is admitted. All streams are
     /// gone through, which is for decisions of people only.
-    fn review(&mut self, device: Option<DeviceId>, now: Timestamp) {
+    pub(super) fn review(&mut self, device: Option<DeviceId>, now: Timestamp) {
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         for publication in self.publications.values_mut() {
             publication.review(&mut fx, &mut self.memory, device);
@@ -108,6 +109,7 @@ impl Endpoint {
 
     /// A device was blocked.
     pub(super) fn shut_out(&mut self, device: DeviceId, now: Timestamp) {
+        self.end_verification(device, now);
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         for publication in self.publications.values_mut() {
             if publication.is_held_by(device) || publication.is_asked_by(device) {

@@ -21,6 +21,12 @@ pub enum Kind {
     Renew,
     Renewed,
     Beacon,
+    VerificationStart,
+    VerificationAccept,
+    VerificationKey,
+    VerificationMac,
+    VerificationDone,
+    VerificationCancel,
 }
 
 impl Kind {
@@ -38,6 +44,12 @@ impl Kind {
             Self::Renew => "Renew",
             Self::Renewed => "Renewed",
             Self::Beacon => "Beacon",
+            Self::VerificationStart => "VerificationStart",
+            Self::VerificationAccept => "VerificationAccept",
+            Self::VerificationKey => "VerificationKey",
+            Self::VerificationMac => "VerificationMac",
+            Self::VerificationDone => "VerificationDone",
+            Self::VerificationCancel => "VerificationCancel",
         }
     }
 }

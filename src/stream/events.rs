@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::{
-    device::{Distrust, KnownDevice, TrustState},
+    device::{Distrust, KnownDevice, TrustState, VerificationState},
     primitives::{DeviceId, Position, RoomId, StreamId, StreamRef, Timestamp},
     protocol::{OfferHash, StreamOffer, WithheldCode},
 };
@@ -16,6 +16,12 @@ pub enum Output {
         to: Recipient,
         /// An encoded [`Envelope`](crate::protocol::Envelope); opaque to whoever carries it.
         bytes: Vec<u8>,
+    },
+    /// Keep these bytes instead of those of before, on disk, before what comes next is carried
+    /// out. It comes only from a device that [is sealed](crate::device::Identity::seal_with).
+    Persist {
+        /// The [sealed](crate::device::Identity::sealed) device, with all that it has to remember.
+        sealed: Vec<u8>,
     },
     /// Tell the application.
     Event(Event),
@@ -217,6 +223,16 @@ pub enum Event {
     Resumed {
         /// The stream.
         stream: StreamRef,
+    },
+    /// A verification of a device has come to another state, or somebody asks for one
+    /// ([`VerificationState::Requested`]).
+    Verification {
+        /// The device.
+        device: DeviceId,
+        /// What it calls itself; empty until it has said so.
+        name: String,
+        /// How far it is.
+        state: VerificationState,
     },
 }
 

@@ -29,11 +29,12 @@ mod visitors;
 
 pub use admission::Admission;
 pub use code::StreamCode;
-pub(crate) use effects::Effects;
+pub(crate) use effects::{Effects, signed_payload};
 pub use events::{
     AskingState, Ended, Event, HolderState, LeaveReason, Offer, Output, Recipient, Refusal,
     RotationCause, SubscriptionState, SubscriptionStatus,
 };
 pub use hoard::Hoard;
 pub(crate) use publication::{Publication, PublicationConfig};
+pub(crate) use retries::Retry;
 pub(crate) use subscription::Subscription;

@@ -129,7 +129,7 @@ impl Case {
             assert_eq!(error, MessageError::Content(*other));
         }
         let right = encode(&self.right());
-        for (at, first) in [(KIND_AT, 11), (CARRIER_AT, 3)] {
+        for (at, first) in [(KIND_AT, 17), (CARRIER_AT, 3)] {
             for byte in first..=255 {
                 let mut unknown = right.clone();
                 unknown[at] = byte;
