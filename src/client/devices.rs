@@ -77,7 +77,7 @@ impl Client {
         decide: impl FnOnce(&mut Endpoint, Timestamp) -> T + Send + 'static,
     ) -> Result<T, ClientError> {
         let decided = self.call(decide).await?;
-        // TO WIRE with the vault: `self.kept().await?;`
+        self.kept().await?;
         Ok(decided)
     }
 }

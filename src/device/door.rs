@@ -4,10 +4,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::primitives::{DeviceId, RoomId};
 
-/// Admissions that are remembered, over all rooms. When there are more, the oldest is forgotten:
-/// should its room be closed, that device is not let in again. That a room is closed is never
+/// Admissions that are remembered, over all rooms. When there are more, the oldest are forgotten:
+/// should their rooms be closed, those devices are not let in again. That a room is closed is never
 /// forgotten.
 const MAX_ADMITTED: usize = 1 << 16;
+/// How many are forgotten together, since all are gone through for it.
+const FORGOTTEN_AT_ONCE: usize = MAX_ADMITTED / 16;
 
 /// Which rooms this device closed, and who was admitted in each.
 ///
@@ -16,11 +18,11 @@ const MAX_ADMITTED: usize = 1 << 16;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Doors {
     rooms: BTreeMap<RoomId, Door>,
-    /// The admissions, the oldest first.
-    #[serde(skip)]
-    order: BTreeMap<u64, (RoomId, DeviceId)>,
+    /// The number of the next admission, and how many are remembered.
     #[serde(skip)]
     next: u64,
+    #[serde(skip)]
+    count: usize,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,25 +49,23 @@ impl Doors {
         let number = self.next;
         self.next += 1;
         let before = self.rooms.entry(room).or_default().admitted.insert(device, number);
-        if let Some(before) = before {
-            self.order.remove(&before);
-        }
-        self.order.insert(number, (room, device));
-        if self.order.len() > MAX_ADMITTED
-            && let Some((_, (room, device))) = self.order.pop_first()
-        {
-            self.forget(room, device);
+        self.count += usize::from(before.is_none());
+        if self.count > MAX_ADMITTED {
+            self.forget_oldest();
         }
         before.is_none()
     }
 
-    fn forget(&mut self, room: RoomId, device: DeviceId) {
-        if let Some(door) = self.rooms.get_mut(&room) {
-            door.admitted.remove(&device);
-            if door.admitted.is_empty() && !door.closed {
-                self.rooms.remove(&room);
-            }
-        }
+    fn forget_oldest(&mut self) {
+        let doors = self.rooms.values();
+        let mut numbers: Vec<_> = doors.flat_map(|door| door.admitted.values().copied()).collect();
+        let (_, first_kept, _) = numbers.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        let first_kept = *first_kept;
+        self.rooms.retain(|_, door| {
+            door.admitted.retain(|_, number| *number >= first_kept);
+            door.closed || !door.admitted.is_empty()
+        });
+        self.count -= FORGOTTEN_AT_ONCE;
     }
 
     /// Closes a room. True if it was open.
@@ -76,8 +76,8 @@ impl Doors {
     /// Shuts a device out: every room that it was in is closed behind it, since it has their invites.
     pub(crate) fn shut_out(&mut self, device: DeviceId) {
         for door in self.rooms.values_mut() {
-            if let Some(number) = door.admitted.remove(&device) {
-                self.order.remove(&number);
+            if door.admitted.remove(&device).is_some() {
+                self.count -= 1;
                 door.closed = true;
             }
         }

@@ -1,5 +1,6 @@
 //! What people call devices. A name is a claim until it is bound to keys in the trust store.
 
+use sha2::{Digest, Sha256};
 use unicode_security::confusable_detection::skeleton;
 
 use crate::protocol::Subscribe;
@@ -13,8 +14,8 @@ pub(crate) fn tidy(name: &str) -> String {
     let is_plain = |c: &char| !c.is_control() && !is_line_or_direction(*c);
     let mut plain: String = name.chars().filter(is_plain).collect();
     plain.truncate(plain.floor_char_boundary(MAX_NAME));
-    let trimmed = plain.trim();
-    if trimmed.len() == plain.len() { plain } else { trimmed.to_owned() }
+    // Of just its length: thousands are kept.
+    plain.trim().to_owned()
 }
 
 /// Separators of lines and paragraphs, and what changes the direction of writing
@@ -28,22 +29,29 @@ fn is_line_or_direction(c: char) -> bool {
 }
 
 /// What a name looks like to people: without what no reader sees, with one letter for those that
-/// look alike (Unicode Technical Standard #39, §4), and without regard to case.
-///
-/// There are two ways to disregard it, since letters look alike in one case only: `PauI` with a
-/// capital i is `Paul`, and `IAN` is `ian`. Names that have one look in common look alike. A name
-/// in which there is nothing to see has none.
-pub(super) fn looks(name: &str) -> impl Iterator<Item = String> {
-    let name = tidy(name);
-    let as_written = look(&name).to_lowercase();
-    let in_lower_case = look(&name.to_lowercase()).to_lowercase();
-    let other = (as_written != in_lower_case).then_some(in_lower_case);
-    [Some(as_written), other].into_iter().flatten().filter(|look| !look.is_empty())
+/// look alike (Unicode Technical Standard #39, §4), and without regard to case. The start of
+/// a SHA-256 hash of that, since thousands are kept, and whoever finds two of one hash gets no more
+/// than a question about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Look([u8; 8]);
+
+impl Look {
+    fn of(name: &str) -> Option<Self> {
+        let look: String = skeleton(name).collect();
+        let look = look.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        let hash: [u8; 32] = Sha256::digest(&look).into();
+        (!look.is_empty()).then(|| Self(std::array::from_fn(|at| hash[at])))
+    }
 }
 
-fn look(name: &str) -> String {
-    let look: String = skeleton(name).collect();
-    look.split_whitespace().collect::<Vec<_>>().join(" ")
+/// How a name may be read. There are two ways to disregard case, since letters look alike in one
+/// case only: `PauI` with a capital i is `Paul`, and `IAN` is `ian`. Names that have one look in
+/// common look alike. A name in which there is nothing to see has none.
+pub(super) fn looks(name: &str) -> impl Iterator<Item = Look> {
+    let name = tidy(name);
+    let (as_written, in_lower_case) = (Look::of(&name), Look::of(&name.to_lowercase()));
+    let other = in_lower_case.filter(|look| as_written != Some(*look));
+    as_written.into_iter().chain(other)
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::name::{looks, tidy};
+use super::name::{Look, looks, tidy};
 use crate::{primitives::DeviceId, protocol::PublicKey};
 
-/// Devices that are kept as no more than pinned. When there are more, the one that was pinned first
-/// is forgotten; those that are verified or blocked are kept for ever.
+/// Devices that are kept as no more than pinned. When there are more, those that were pinned first
+/// are forgotten; those that are verified or blocked are kept for ever.
 const MAX_PINNED: usize = 4096;
+/// How many are forgotten together, since all are gone through for it.
+const FORGOTTEN_AT_ONCE: usize = MAX_PINNED / 16;
 
 /// What is known of a device.
 #[derive(
@@ -79,12 +81,13 @@ pub struct KnownDevice {
 /// name of then, whatever it calls itself later.
 #[derive(Clone, Debug, Default)]
 pub struct TrustStore {
-    devices: BTreeMap<DeviceId, (u64, KnownDevice)>,
-    /// Those that are only pinned, the oldest first.
-    pinned: BTreeMap<u64, DeviceId>,
-    /// Who is known by a name, whatever of it looks the same.
-    names: BTreeMap<String, BTreeSet<DeviceId>>,
+    /// With a number, in the order in which they were put here.
+    devices: BTreeMap<DeviceId, Box<(u64, KnownDevice)>>,
     next: u64,
+    /// How many are no more than pinned.
+    pinned: usize,
+    /// Who is known by a name, whatever of it looks the same.
+    names: BTreeSet<(Look, DeviceId)>,
 }
 
 impl TrustStore {
@@ -95,12 +98,12 @@ impl TrustStore {
 
     /// The device as it is known.
     pub fn get(&self, device: &DeviceId) -> Option<&KnownDevice> {
-        self.devices.get(device).map(|(_, known)| known)
+        self.devices.get(device).map(|entry| &entry.1)
     }
 
     /// All known devices, by their ids.
     pub fn iter(&self) -> impl Iterator<Item = &KnownDevice> {
-        self.devices.values().map(|(_, known)| known)
+        self.devices.values().map(|entry| &entry.1)
     }
 
     /// Compares what a device says of itself with what is known.
@@ -138,8 +141,14 @@ impl TrustStore {
 
     /// A device that is known by this name, if this one is not.
     fn others_known_as(&self, device: &DeviceId, name: &str) -> Option<DeviceId> {
-        let bearers = looks(name).filter_map(|look| self.names.get(&look));
-        bearers.filter(|bearers| !bearers.contains(device)).find_map(|b| b.first().copied())
+        let unknown_as = looks(name).filter(|look| !self.names.contains(&(*look, *device)));
+        unknown_as.filter_map(|look| self.bearer(look)).next()
+    }
+
+    /// The first of those who are known by a name that looks so.
+    fn bearer(&self, look: Look) -> Option<DeviceId> {
+        let all = (look, DeviceId::from_bytes([0; 32]))..=(look, DeviceId::from_bytes([255; 32]));
+        self.names.range(all).next().map(|(_, device)| *device)
     }
 
     /// Pins a device that was not known, as what it says that it is. A name that another device is
@@ -192,17 +201,22 @@ impl TrustStore {
 
     /// Forgets a device, blocked or not. False if it was not known.
     pub fn forget(&mut self, device: &DeviceId) -> bool {
-        let Some((number, known)) = self.devices.remove(device) else { return false };
-        self.pinned.remove(&number);
+        let Some(entry) = self.devices.remove(device) else { return false };
+        let (_, known) = *entry;
+        self.pinned -= usize::from(known.state == TrustState::Pinned);
         for look in looks(&known.name) {
-            if let Some(bearers) = self.names.get_mut(&look) {
-                bearers.remove(device);
-                if bearers.is_empty() {
-                    self.names.remove(&look);
-                }
-            }
+            self.names.remove(&(look, *device));
         }
         true
+    }
+
+    fn forget_oldest(&mut self) {
+        let pinned = self.devices.values().filter(|entry| entry.1.state == TrustState::Pinned);
+        let mut pinned: Vec<_> = pinned.map(|entry| (entry.0, entry.1.device)).collect();
+        pinned.sort_unstable();
+        for (_, oldest) in pinned.into_iter().take(FORGOTTEN_AT_ONCE) {
+            self.forget(&oldest);
+        }
     }
 
     fn put(
@@ -216,29 +230,27 @@ impl TrustStore {
         let number = self.next;
         self.next += 1;
         if state == TrustState::Pinned {
-            if self.pinned.len() >= MAX_PINNED
-                && let Some((_, oldest)) = self.pinned.pop_first()
-            {
-                self.forget(&oldest);
+            self.pinned += 1;
+            if self.pinned > MAX_PINNED {
+                self.forget_oldest();
             }
-            self.pinned.insert(number, device);
         }
         // A blocked device does not keep its name from others.
         if state != TrustState::Blocked {
             for look in looks(name) {
-                self.names.entry(look).or_default().insert(device);
+                self.names.insert((look, device));
             }
         }
         let known = KnownDevice { device, curve25519, name: tidy(name), state };
-        self.devices.insert(device, (number, known));
+        self.devices.insert(device, Box::new((number, known)));
     }
 }
 
 impl Serialize for TrustStore {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut in_order: Vec<_> = self.devices.values().collect();
-        in_order.sort_by_key(|(number, _)| *number);
-        serializer.collect_seq(in_order.into_iter().map(|(_, known)| known))
+        in_order.sort_by_key(|entry| entry.0);
+        serializer.collect_seq(in_order.into_iter().map(|entry| &entry.1))
     }
 }
 

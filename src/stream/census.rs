@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
@@ -23,7 +23,8 @@ pub(super) struct Census {
 
 #[derive(Debug, Default)]
 struct Bucket {
-    devices: BTreeSet<DeviceId>,
+    /// In order. There are few, and a set of its own for each would take four times as much.
+    devices: Vec<DeviceId>,
     hash: Option<[u8; 32]>,
 }
 
@@ -41,7 +42,9 @@ impl Census {
     /// Counts a device, if it was not.
     pub(super) fn insert(&mut self, device: DeviceId) {
         let bucket = self.buckets.entry(device.as_bytes()[0]).or_default();
-        if bucket.devices.insert(device) {
+        if let Err(at) = bucket.devices.binary_search(&device) {
+            bucket.devices.reserve_exact(1);
+            bucket.devices.insert(at, device);
             bucket.hash = None;
             self.holders = self.holders.saturating_add(1);
             self.changed();
@@ -52,7 +55,8 @@ impl Census {
     pub(super) fn remove(&mut self, device: DeviceId) {
         let first = device.as_bytes()[0];
         let Some(bucket) = self.buckets.get_mut(&first) else { return };
-        if bucket.devices.remove(&device) {
+        if let Ok(at) = bucket.devices.binary_search(&device) {
+            bucket.devices.remove(at);
             bucket.hash = None;
             if bucket.devices.is_empty() {
                 self.buckets.remove(&first);
@@ -96,6 +100,8 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -47,8 +47,7 @@ pub(super) struct Holder {
     pub(super) claim: String,
     /// The one-time key of the `Subscribe` by which it came.
     pub(super) one_time_key: PublicKey,
-    // Boxed, since holders move in their roster.
-    olm: Box<Pairwise>,
+    olm: Pairwise,
     /// What that `Subscribe` was answered with: the same question gets the same bytes.
     answer: Vec<u8>,
     sent_at: Timestamp,
@@ -96,7 +95,7 @@ impl Holder {
             name,
             claim,
             one_time_key,
-            olm: Box::new(olm),
+            olm,
             answer: Vec::new(),
             sent_at: now,
             pulls: RateLimit::default(),

@@ -39,6 +39,7 @@ mod secrets;
 mod simulations;
 mod simulator;
 mod statement;
+mod states;
 mod stream_code;
 mod tools;
 mod trust;

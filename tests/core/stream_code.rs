@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use olmcast::{
     endpoint::{StreamCode, SubscriptionStatus},
-    primitives::{DeviceId, Generation, Position, StreamRef},
-    protocol::{Carrier, Envelope, OlmMessage, Renewed},
+    primitives::{DeviceId, Position, StreamRef},
+    protocol::{Carrier, Envelope, Kind, OlmMessage, OlmPlaintext, Renewed, StreamKey},
 };
 use proptest::prelude::*;
 use vodozemac::megolm::GroupSession;
@@ -161,8 +161,7 @@ fn a_newcomer_that_leaves_before_it_got_a_key_changes_nothing() {
 
 /// A hostile publisher, and the number that its victim sees when it was told this.
 fn told(forger: &mut Forger, session: &GroupSession, generation: u32, version: u8) -> StreamCode {
-    let key =
-        olmcast::protocol::StreamKey { roster: roster(version), ..forger.key(session, generation) };
+    let key = StreamKey { roster: roster(version), ..forger.key(session, generation) };
     assert_eq!(forger.send_key(key), Outcome::Accepted);
     let (victim, stream) = (forger.victim, forger.stream);
     forger.net.endpoint(victim).stream_code(stream).unwrap()
@@ -216,7 +215,7 @@ fn the_newest_roster_counts_whichever_way_and_in_whatever_order_it_comes() {
     let (victim, stream) = (forger.victim, forger.stream);
     let before = forger.net.endpoint(victim).stream_code(stream);
     let next = group_session(0);
-    let key = olmcast::protocol::StreamKey { roster: roster(4), ..forger.key(&next, 2) };
+    let key = StreamKey { roster: roster(4), ..forger.key(&next, 2) };
     assert_eq!(forger.send_key(key), Outcome::Accepted);
     assert_eq!(holders(&mut forger), 6);
     assert_ne!(forger.net.endpoint(victim).stream_code(stream), before, "of the newest session");
@@ -235,9 +234,16 @@ fn the_newest_roster_counts_whichever_way_and_in_whatever_order_it_comes() {
     let renewed = Renewed { nonce, ticket: 9, position, offer, roster: roster(7) };
     let place = forger.place();
     let message = OlmMessage::Renewed(renewed);
-    let plaintext = olmcast::protocol::OlmPlaintext { place, message }.encode();
+    let plaintext = OlmPlaintext { place, message }.encode();
     forger.send(&plaintext);
     assert_eq!(holders(&mut forger), 8);
+}
+
+fn is_offer(bytes: &[u8]) -> bool {
+    match Envelope::decode(bytes).unwrap().carrier {
+        Carrier::Signed(signed) => signed.kind == Kind::StreamOffer,
+        _ => false,
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -274,7 +280,6 @@ proptest! {
     ) {
         let mut room = Room::with(2);
         let stream = room.stream;
-        let mut gone = Vec::new();
         for happens in script {
             let held = |room: &mut Room, which: usize| {
                 let holders = room.net.endpoint(stream.publisher).holders(stream.stream);
@@ -293,7 +298,6 @@ proptest! {
                 Happens::Gone(which) => if let Some(device) = held(&mut room, which) {
                     let now = room.net.time();
                     room.net.endpoint(stream.publisher).handle_peer_gone(device, now);
-                    gone.push(device);
                 },
                 Happens::StartOver(which) => if let Some(device) = held(&mut room, which) {
                     let (offer, now) = (room.net.offer(device, stream).bytes, room.net.time());
@@ -306,7 +310,10 @@ proptest! {
                 Happens::Passes(ms) => room.net.run(ms),
                 Happens::Loses(percent) => {
                     let mut count = 0_u32;
-                    room.net.rule = Box::new(move |_, _, _| {
+                    room.net.rule = Box::new(move |_, _, bytes| {
+                        if is_offer(bytes) {
+                            return Fate::Deliver;
+                        }
                         count = count.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                         let loses = (count >> 16) % 100 < u32::from(percent);
                         if loses { Fate::Lose } else { Fate::Deliver }
@@ -318,7 +325,5 @@ proptest! {
         // All that is retried is, leases of those who did not hear run out, and renewals come.
         room.net.run(150_000);
         agreed(&mut room);
-        let position = room.net.endpoint(stream.publisher).position(stream.stream).unwrap();
-        prop_assert!(position.generation >= Generation(0));
     }
 }
