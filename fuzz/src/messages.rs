@@ -9,8 +9,9 @@ mod content;
 use std::cell::RefCell;
 
 use olmcast::{
+    device::TrustState,
     endpoint::SubscriptionStatus,
-    primitives::DeviceId,
+    primitives::{DeviceId, Timestamp},
     protocol::{
         Answers, Carrier, Envelope, Kind, OlmMessage,
         service::{ClientFrame, FrameError, ServerFrame},
@@ -23,6 +24,8 @@ use super::{
 };
 
 const MAX_MESSAGES: usize = 8;
+/// The route on which the publisher's user does something.
+const USERS: u8 = 255;
 
 thread_local! {
     // Kept as long as nothing was taken: then it is as it was.
@@ -50,6 +53,9 @@ pub fn run(data: &[u8]) {
 fn one(stage: &mut Stage, route: u8, body: &[u8]) {
     let mut script = Script(body);
     let member = stage.member.device;
+    if route == USERS {
+        return users(stage, script);
+    }
     match route % 12 {
         0..3 => signed(stage, script),
         3 => {
@@ -72,6 +78,36 @@ fn one(stage: &mut Stage, route: u8, body: &[u8]) {
         10 => passes(stage, 100 * u64::from(script.next())),
         _ => frames(body),
     }
+}
+
+/// The publisher's user verifies somebody. No input can know the secret that is agreed on then, so
+/// none leads to anybody's being verified.
+fn users(stage: &mut Stage, mut script: Script<'_>) {
+    let whom = match script.next() & 3 {
+        0 => stage.member.device,
+        1 => stage.forger.device,
+        2 => stage.stranger.device,
+        _ => stage.newcomer.device,
+    };
+    let (room, now) = (stage.keys.room(), Timestamp::from_unix_millis(stage.now));
+    let publisher = &mut stage.publisher;
+    // An error says that there is nothing to be done.
+    let _ = match script.next() & 3 {
+        0 => publisher.verify(room, whom, now),
+        1 => publisher.confirm_verification(whom, now),
+        2 => publisher.reject_verification(whom, now),
+        _ => publisher.cancel_verification(whom, now),
+    };
+    let before = stage.snapshot();
+    stage.pass(1);
+    assert!(nobody_is_verified(stage));
+    goes_on(stage, &before, &stage.snapshot());
+}
+
+fn nobody_is_verified(stage: &Stage) -> bool {
+    let endpoints = [&stage.publisher, &stage.subscriber];
+    let mut known = endpoints.into_iter().flat_map(|endpoint| endpoint.memory().trust().iter());
+    known.all(|known| known.state != TrustState::Verified)
 }
 
 /// To the subscriber, from the publisher that it asked. A key that it takes answers it, its
@@ -120,7 +156,7 @@ fn beacon(stage: &mut Stage, mut script: Script<'_>) {
 
 /// Any payload under a right signature; with the invite or without, to whom it is for or not.
 fn signed(stage: &mut Stage, mut script: Script<'_>) {
-    const KINDS: [Kind; 11] = [
+    const KINDS: [Kind; 17] = [
         Kind::StreamOffer,
         Kind::StreamEnd,
         Kind::Subscribe,
@@ -132,6 +168,12 @@ fn signed(stage: &mut Stage, mut script: Script<'_>) {
         Kind::Renew,
         Kind::Renewed,
         Kind::Beacon,
+        Kind::VerificationStart,
+        Kind::VerificationAccept,
+        Kind::VerificationKey,
+        Kind::VerificationMac,
+        Kind::VerificationDone,
+        Kind::VerificationCancel,
     ];
     let (whom, kind) = (script.next(), KINDS[usize::from(script.next()) % KINDS.len()]);
     let to = if whom & 16 == 0 { To::Publisher } else { To::Subscriber };
@@ -211,6 +253,7 @@ fn goes_on(stage: &mut Stage, before: &Snapshot, after: &Snapshot) {
         }
     }
     let (was, is) = (before.devices(), after.devices());
+    assert!(nobody_is_verified(stage));
     for device in stage.told.drain(..) {
         assert!(was.contains(&device) || is.contains(&device), "a key for somebody who is none");
     }

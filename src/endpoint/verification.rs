@@ -9,12 +9,13 @@
 //! * **Both at once**: when two starts cross, the smaller device id's counts, and nobody is asked again.
 //! * **The last message** may be lost whatever one does. A device counts as verified here when its
 //!   proof was right, our user confirmed and its `VerificationDone` came; if the other side then says
-//!   that it failed there, within the 10 minutes, what was known before is restored.
+//!   that it failed there, until 12 minutes after the beginning, what was known before is restored.
 //! * **Tampering**: a message in the name of somebody who is being verified, with a wrong signature or
 //!   content, is not dropped but ends it on both sides. Somebody on the way who changes things is what
 //!   people verify for.
 
 mod ended;
+mod requests;
 mod running;
 mod transaction;
 
@@ -105,8 +106,9 @@ impl Endpoint {
         self.verifications.state(device)
     }
 
-    /// Which verification of a device that is: each call of [`verify`](Self::verify) has its own.
-    pub(crate) fn verification_number(&self, device: DeviceId) -> Option<u64> {
+    /// Which verification of a device that is: each [`verify`](Self::verify) has a number of its own,
+    /// so that a later one is not taken for the one before. 0 if only the other side has asked.
+    pub fn verification_number(&self, device: DeviceId) -> Option<u64> {
         self.verifications.number(device)
     }
 

@@ -3,6 +3,9 @@
 //!
 //! All of it is signed, to one device, in a room that both are in.
 
+#[cfg(test)]
+mod snapshots;
+
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
@@ -22,7 +25,8 @@ pub struct VerificationStart {
     pub curve25519: PublicKey,
     /// What the sender calls itself, in at most [`Subscribe::MAX_NAME`] bytes.
     pub name: String,
-    /// Grows with each start of this device: max(last + 1, unix ms). An old one says nothing.
+    /// Grows with each start and each accept of this device: max(last + 1, unix ms). A start with
+    /// another than the greatest says nothing.
     pub sequence: u64,
 }
 
@@ -44,6 +48,9 @@ pub struct VerificationAccept {
     pub curve25519: PublicKey,
     /// What the sender calls itself, in at most [`Subscribe::MAX_NAME`] bytes.
     pub name: String,
+    /// As in [`VerificationStart`], one space for both: starts that the sender made before it took
+    /// part in this one are void.
+    pub sequence: u64,
     /// SHA-256 over the sender's ephemeral key and the start that this answers.
     #[serde(with = "hash")]
     pub commitment: [u8; 32],

@@ -43,5 +43,6 @@ mod states;
 mod stream_code;
 mod tools;
 mod trust;
+mod verification;
 mod violations;
 mod visitor;

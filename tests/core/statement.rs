@@ -13,7 +13,7 @@ use crate::{
     tools::{Signs, encode, signed, state},
 };
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 17] = [
     Kind::StreamOffer,
     Kind::StreamEnd,
     Kind::Subscribe,
@@ -25,6 +25,12 @@ const KINDS: [Kind; 11] = [
     Kind::Renew,
     Kind::Renewed,
     Kind::Beacon,
+    Kind::VerificationStart,
+    Kind::VerificationAccept,
+    Kind::VerificationKey,
+    Kind::VerificationMac,
+    Kind::VerificationDone,
+    Kind::VerificationCancel,
 ];
 /// Where the version, the carrier and the kind of a signed message stand.
 const CARRIER_AT: usize = 33;
@@ -122,7 +128,7 @@ impl Case {
             assert!(is_forged(error), "{what}: {error}");
         }
         // Those that are never signed, signed.
-        for other in &KINDS[5..] {
+        for other in &KINDS[5..11] {
             let recipient = self.recipient;
             let envelope = signed(&self.signer, &self.keys, recipient, *other, &self.payload);
             let error = self.refused("signed", &encode(&envelope));

@@ -20,3 +20,4 @@ mod restart;
 mod rooms;
 mod tls;
 mod trust;
+mod verification;

@@ -7,7 +7,7 @@ use olmcast::{
     protocol::{
         Answers, Beacon, Kind, OfferHash, OlmMessage, OlmPlaintext, Renew, Renewed, RosterDigest,
         RosterHash, SESSION_KEY_LENGTH, StreamEnd, StreamKey, StreamKeyAck, StreamKeyRequest,
-        StreamKeyWithheld, StreamOffer, Subscribe, Unsubscribe,
+        StreamKeyWithheld, StreamOffer, Subscribe, Unsubscribe, VerificationMessage,
     },
     sframe::CipherSuite,
 };
@@ -48,7 +48,12 @@ pub(super) fn payload_survives(kind: Kind, payload: &[u8]) {
         Kind::Subscribe => survives::<Subscribe>(payload),
         Kind::Unsubscribe => survives::<Unsubscribe>(payload),
         Kind::StreamKeyWithheld => survives::<StreamKeyWithheld>(payload),
-        _ => survives::<Beacon>(payload),
+        Kind::Beacon => survives::<Beacon>(payload),
+        _ => {
+            if let Some(read) = VerificationMessage::read(kind, payload) {
+                assert_eq!(VerificationMessage::read(kind, &read.payload()), Some(read));
+            }
+        }
     }
 }
 

@@ -37,13 +37,14 @@ impl Requested {
 
     /// Our user takes part: we commit to an ephemeral key, which nobody has seen. The payload to send
     /// is its [`payload`](Accepted::payload).
-    pub(crate) fn accept(self, us: Party) -> Accepted {
+    pub(crate) fn accept(self, us: Party, sequence: u64) -> Accepted {
         let sas = Sas::new();
         let accept = VerificationAccept {
             id: self.id,
             version: VerificationStart::VERSION,
             curve25519: us.curve25519,
             name: us.name.clone(),
+            sequence,
             commitment: commitment(PublicKey(sas.public_key()), &self.start),
         };
         let accept = VerificationMessage::Accept(accept).payload();

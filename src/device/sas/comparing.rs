@@ -99,7 +99,6 @@ impl Agreed {
 }
 
 /// A device whose keys and name were compared.
-#[derive(Debug)]
 pub(crate) struct VerifiedPeer {
     pub(crate) device: DeviceId,
     pub(crate) curve25519: PublicKey,
@@ -204,5 +203,11 @@ impl fmt::Debug for Confirmed {
 impl fmt::Debug for Agreed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agreed").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for VerifiedPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedPeer").finish_non_exhaustive()
     }
 }

@@ -49,6 +49,12 @@ impl Started {
         &self.start
     }
 
+    /// Takes what was said for something else, to see that this is noticed.
+    #[cfg(test)]
+    pub(super) fn see(&mut self, room: RoomId, us: Party, peer: DeviceId) {
+        (self.room, self.us, self.peer) = (room, us, peer);
+    }
+
     /// The other side takes part; `payload` is what its answer was read from.
     pub(crate) fn accepted(self, accept: VerificationAccept, payload: &[u8]) -> KeySent {
         let VerificationAccept { curve25519, name, commitment, .. } = accept;

@@ -41,6 +41,8 @@ mod initiator;
 mod short;
 mod state;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use accepter::{Accepted, Requested};
 pub(crate) use comparing::{Agreed, Comparing, Confirmed, VerifiedPeer};

@@ -16,7 +16,7 @@ pub enum VerificationState {
     /// Our user has confirmed, the other's has not yet, or we do not know of it yet.
     Confirmed,
     /// Both users have confirmed and both devices have proved their keys. It can still be taken
-    /// back, for 10 minutes from its beginning, if the other side says that it failed there.
+    /// back, until 12 minutes after its beginning, if the other side says that it failed there.
     Verified,
     /// It failed, and nothing is trusted more than before.
     Cancelled(CancelReason),

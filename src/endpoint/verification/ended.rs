@@ -1,4 +1,4 @@
-use super::transaction::{LIFE, Transaction};
+use super::transaction::{LIFE, SILENCE, Transaction};
 use crate::{
     device::{KnownDevice, Memory, TrustState, VerificationState, sas::VerifiedPeer},
     primitives::{RoomId, RoomKeys, Timestamp, VerificationId},
@@ -62,9 +62,10 @@ impl Ended {
         self.state == VerificationState::Verified
     }
 
-    /// Whether it succeeded, and can still turn out to have failed.
+    /// Whether it succeeded, and can still turn out to have failed. The other side may have begun later
+    /// and need some time to say so.
     pub(super) fn can_be_taken_back(&self, now: Timestamp) -> bool {
-        self.is_verified() && now.since(self.began) < LIFE
+        self.is_verified() && now.since(self.began) < LIFE + SILENCE
     }
 
     /// Restores what was known of the device before, unless the user has decided otherwise since.

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use indexmap::IndexMap;
 use rand::RngExt;
 
@@ -8,34 +6,26 @@ use super::{
     transaction::{Progress, Transaction, envelope, keeps_its_key, send},
 };
 use crate::{
-    device::{Memory, TrustState, VerificationState},
+    device::{Memory, VerificationState},
     endpoint::{EndpointError, MessageError},
     primitives::{DeviceId, RoomKeys, Timestamp, VerificationId},
-    protocol::{CancelReason, Kind, VerificationCancel, VerificationMessage, VerificationStart},
+    protocol::{CancelReason, Kind, VerificationCancel, VerificationMessage},
     stream::{Effects, Event},
 };
 
-/// Devices that we do not know, and that may wait for our user's answer at once.
-const MAX_STRANGERS: usize = 16;
-/// Devices that may wait for our user's answer at once, known or not.
-const MAX_REQUESTS: usize = 64;
 /// Verifications that are over and remembered.
 const MAX_ENDED: usize = 64;
-/// Devices of which we remember the last start.
-const MAX_SEEN: usize = 1024;
-/// So long after our user declined, the same device is not shown to ask again.
-const DECLINED: Duration = Duration::from_secs(30);
 
 /// The verifications of an endpoint, one for each device at most.
 #[derive(Default)]
 pub(crate) struct Verifications {
-    running: IndexMap<DeviceId, Transaction>,
+    pub(super) running: IndexMap<DeviceId, Transaction>,
     /// The last one with each device.
-    ended: IndexMap<DeviceId, Ended>,
+    pub(super) ended: IndexMap<DeviceId, Ended>,
     /// The sequence of each device's last start.
-    seen: IndexMap<DeviceId, u64>,
+    pub(super) seen: IndexMap<DeviceId, u64>,
     /// That of ours.
-    sequence: u64,
+    pub(super) sequence: u64,
     /// How often `verify` was called.
     count: u64,
 }
@@ -74,14 +64,14 @@ impl Verifications {
         keys: &RoomKeys,
         peer: DeviceId,
     ) -> Result<(), EndpointError> {
+        let sequence = self.next_sequence(fx.now);
         if let Some(running) = self.running.get_mut(&peer) {
-            if !running.accept(fx) {
+            if !running.accept(fx, sequence) {
                 return Err(EndpointError::AlreadyVerifying);
             }
         } else {
-            self.sequence = fx.now.unix_millis().max(self.sequence.saturating_add(1));
             let id = VerificationId::from_bytes(fx.rng.random());
-            let started = Transaction::start(fx, keys, peer, id, self.sequence);
+            let started = Transaction::start(fx, keys, peer, id, sequence);
             self.running.insert(peer, started);
         }
         self.count += 1;
@@ -172,6 +162,10 @@ impl Verifications {
     ) -> Result<(), MessageError> {
         let Some(running) = self.running.get_mut(&peer) else { return Err(MessageError::Old) };
         let kind = message.kind();
+        let void = match &message {
+            VerificationMessage::Accept(accept) if running.is_unanswered() => accept.sequence,
+            _ => 0,
+        };
         let progress = running.take(fx, memory, message, payload).and_then(|progress| {
             // What is known of it may have changed meanwhile.
             if let Progress::Verified(verified) = &progress {
@@ -179,6 +173,9 @@ impl Verifications {
             }
             Ok(progress)
         });
+        if void > 0 && progress.is_ok() {
+            self.note(peer, void);
+        }
         match progress {
             Ok(Progress::None) => {}
             Ok(Progress::State) => self.tell(fx, peer),
@@ -254,89 +251,6 @@ impl Verifications {
         Ok(())
     }
 
-    /// A device asks to be verified.
-    fn requested(
-        &mut self,
-        fx: &mut Effects<'_>,
-        memory: &Memory,
-        keys: &RoomKeys,
-        peer: DeviceId,
-        start: VerificationStart,
-        payload: &[u8],
-    ) -> Result<(), MessageError> {
-        if start.version != VerificationStart::VERSION {
-            refuse(fx, keys, peer, start.id, CancelReason::Version);
-            return Err(MessageError::Content(Kind::VerificationStart));
-        }
-        let (id, sequence) = (start.id, start.sequence);
-        if self.seen.get(&peer).is_some_and(|seen| sequence <= *seen) {
-            return Err(MessageError::Old);
-        }
-        let keeps_its_key = keeps_its_key(memory, peer, start.curve25519);
-        let mut requested = Transaction::requested(fx.now, keys, peer, start, payload);
-        let is_pestering = self.is_pestering(peer, fx.now);
-        let is_crowded = self.is_crowded(memory, peer);
-        match self.running.get_mut(&peer) {
-            // Both have asked: one of the two starts counts, on both sides the same.
-            Some(ours) if ours.is_unanswered() => {
-                if fx.identity.device() < peer {
-                    ours.crossed = Some(id);
-                    self.note(peer, sequence);
-                    return Ok(());
-                }
-                requested.number = ours.number;
-                if keeps_its_key.is_ok() {
-                    requested.accept(fx);
-                }
-            }
-            // It has begun anew before we answered.
-            Some(running) if running.state() == VerificationState::Requested => {}
-            // It may have lost what is under way. Its start is repeated until that is over.
-            Some(_) => return Err(MessageError::Old),
-            None if is_pestering => return Err(MessageError::Old),
-            None if is_crowded => {
-                refuse(fx, keys, peer, id, CancelReason::Busy);
-                return Ok(());
-            }
-            None => {}
-        }
-        self.note(peer, sequence);
-        let was_asked = requested.number == 0;
-        self.running.insert(peer, requested);
-        match keeps_its_key {
-            Err(reason) => self.fail(fx, peer, reason),
-            Ok(()) if was_asked => self.tell(fx, peer),
-            Ok(()) => {}
-        }
-        Ok(())
-    }
-
-    /// Whether our user has just declined a device.
-    fn is_pestering(&self, peer: DeviceId, now: Timestamp) -> bool {
-        self.ended.get(&peer).is_some_and(|ended| {
-            ended.state == VerificationState::Cancelled(CancelReason::Declined)
-                && ended.reply.is_some()
-                && now.since(ended.at) < DECLINED
-        })
-    }
-
-    /// Whether our user is asked by so many that one more has no place.
-    fn is_crowded(&self, memory: &Memory, peer: DeviceId) -> bool {
-        let is_stranger = |peer: &DeviceId| memory.trust().state(peer) == TrustState::Unknown;
-        let asking = |(_, running): &(&DeviceId, &Transaction)| running.number == 0;
-        let asking = || self.running.iter().filter(asking).map(|(peer, _)| peer);
-        let strangers = asking().filter(|peer| is_stranger(peer)).count();
-        asking().count() >= MAX_REQUESTS || is_stranger(&peer) && strangers >= MAX_STRANGERS
-    }
-
-    fn note(&mut self, peer: DeviceId, sequence: u64) {
-        self.seen.shift_remove(&peer);
-        if self.seen.len() >= MAX_SEEN {
-            self.seen.shift_remove_index(0);
-        }
-        self.seen.insert(peer, sequence);
-    }
-
     fn end(&mut self, fx: &mut Effects<'_>, peer: DeviceId, ended: Ended) {
         self.ended.shift_remove(&peer);
         if self.ended.len() >= MAX_ENDED {
@@ -346,7 +260,7 @@ impl Verifications {
         self.tell(fx, peer);
     }
 
-    fn tell(&self, fx: &mut Effects<'_>, device: DeviceId) {
+    pub(super) fn tell(&self, fx: &mut Effects<'_>, device: DeviceId) {
         let Some(state) = self.state(device) else { return };
         let running = self.running.get(&device).map(|running| &running.name);
         let name = running.or_else(|| self.ended.get(&device).map(|ended| &ended.name));
@@ -362,7 +276,7 @@ enum Tell {
 }
 
 /// Says that a verification has failed, and gives back in which words.
-fn refuse(
+pub(super) fn refuse(
     fx: &mut Effects<'_>,
     keys: &RoomKeys,
     peer: DeviceId,

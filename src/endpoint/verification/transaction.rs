@@ -16,7 +16,7 @@ use crate::{
 /// How long a verification may take.
 pub(super) const LIFE: Duration = Duration::from_secs(10 * 60);
 /// How long the other side may be silent once it has spoken. It repeats itself every 8 s.
-const SILENCE: Duration = Duration::from_secs(2 * 60);
+pub(super) const SILENCE: Duration = Duration::from_secs(2 * 60);
 
 /// One verification under way.
 pub(super) struct Transaction {
@@ -182,10 +182,10 @@ impl Transaction {
     }
 
     /// Our user takes part in what the other side asked for.
-    pub(super) fn accept(&mut self, fx: &mut Effects<'_>) -> bool {
+    pub(super) fn accept(&mut self, fx: &mut Effects<'_>, sequence: u64) -> bool {
         match self.stage.take() {
             Some(Stage::Requested(requested)) => {
-                let accepted = requested.accept(us(fx));
+                let accepted = requested.accept(us(fx), sequence);
                 let payload = accepted.payload().to_vec();
                 self.say(fx, vec![(Kind::VerificationAccept, payload)]);
                 self.stage = Some(Stage::Accepted(accepted));
