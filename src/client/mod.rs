@@ -28,13 +28,16 @@ pub mod connection;
 pub mod directory;
 
 mod calls;
+mod devices;
 mod driver;
 mod handles;
 mod publishing;
 mod room;
+mod routes;
 mod traffic;
 mod trust;
 mod vault;
+mod verification;
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -48,6 +51,7 @@ pub use room::RoomView;
 pub use traffic::Traffic;
 pub use trust::{Trust, TrustError};
 pub use vault::{Holder, Unlock, Vault, VaultError};
+pub use verification::Verification;
 
 use self::{
     calls::Calls,
@@ -324,48 +328,27 @@ impl Client {
     /// Asks for the key of a stream and waits until it is here.
     ///
     /// # Errors
-    /// [`ClientError::Withheld`] if the publisher refuses, [`ClientError::StreamEnded`] if the
-    /// stream ends or its publisher goes before that, [`ClientError::Endpoint`],
-    /// [`ClientError::Ended`].
+    /// As [`ask_for`](Self::ask_for) and [`Subscription::key`].
     pub async fn subscribe_to(&self, offer: Offer) -> Result<Subscription, ClientError> {
-        // Both before the question is asked, so that no answer is missed.
-        let (mut events, later_events) = (self.events(), self.events());
-        let client = self.clone();
+        let subscription = self.ask_for(offer).await?;
+        subscription.key().await?;
+        Ok(subscription)
+    }
+
+    /// Asks for the key of a stream without waiting for it: for applications that show meanwhile
+    /// how that goes ([`Subscription::state`]). [`Subscription::key`] waits.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    pub async fn ask_for(&self, offer: Offer) -> Result<Subscription, ClientError> {
+        // Before the question is asked, so that no answer is missed.
+        let (client, events) = (self.clone(), self.events());
         // The handle is made there: if nobody waits for it any more, its drop unsubscribes.
-        let subscribed = self.call(move |endpoint, now| {
+        let asked = self.call(move |endpoint, now| {
             endpoint.subscribe(&offer.bytes, "", now)?;
-            Ok::<_, EndpointError>(Subscription { client, offer, events: later_events })
+            Ok::<_, EndpointError>(Subscription { client, offer, events })
         });
-        let subscription = subscribed.await??;
-        let stream = subscription.stream();
-        let mut room = self.room.clone();
-        let mut known = room.borrow_and_update().is_offered(stream);
-        loop {
-            tokio::select! {
-                event = next_event(&mut events) => match event? {
-                    ClientEvent::Stream(event) if handles::subject(&event) == Some(stream) => {
-                        match event {
-                            Event::KeyReceived { .. } => return Ok(subscription),
-                            Event::Withheld { code, retrying: false, .. } => {
-                                return Err(ClientError::Withheld(code));
-                            }
-                            Event::Ended { .. } => return Err(ClientError::StreamEnded),
-                            _ => {}
-                        }
-                    }
-                    _ => {}
-                },
-                changed = room.changed() => {
-                    changed.map_err(|_| ClientError::Ended)?;
-                    let offered = room.borrow_and_update().is_offered(stream);
-                    // An offer that came by another way than the room says nothing by its lack.
-                    if known && !offered {
-                        return Err(ClientError::StreamEnded);
-                    }
-                    known |= offered;
-                }
-            }
-        }
+        Ok(asked.await??)
     }
 
     /// Makes this client keep every key that its later subscriptions are sent, as a dishonest

@@ -8,8 +8,9 @@ use vodozemac::olm::{Account, AccountPickle};
 use zeroize::Zeroizing;
 
 use super::{
-    MAX_NAME, Memory, SealError, SealingKey,
+    Memory, SealError, SealingKey,
     seal::{Opened, Seal},
+    tidy,
 };
 use crate::{
     primitives::{DeviceId, Signature, SigningForm},
@@ -138,9 +139,7 @@ impl Identity {
 
     /// The same, of a device that is there already.
     pub fn set_name(&mut self, name: impl Into<String>) {
-        let mut name = name.into();
-        name.truncate(name.floor_char_boundary(MAX_NAME));
-        self.name = name;
+        self.name = tidy(&name.into());
     }
 
     /// What it calls itself.

@@ -79,6 +79,11 @@ impl Memory {
         self.doors.close(room);
     }
 
+    /// Closes a room.
+    pub(crate) fn close(&mut self, room: RoomId) {
+        self.changes += u64::from(self.doors.close(room));
+    }
+
     /// Opens a room again to whoever has its invite. False if it was open.
     pub fn reopen(&mut self, room: RoomId) -> bool {
         let was_closed = self.doors.reopen(room);

@@ -4,18 +4,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use unicode_security::confusable_detection::skeleton;
 
-use crate::{
-    primitives::DeviceId,
-    protocol::{PublicKey, Subscribe},
-};
+use super::name::{looks, tidy};
+use crate::{primitives::DeviceId, protocol::PublicKey};
 
-/// Devices that are kept only because they were seen. When there are more, the oldest is forgotten;
-/// those that the user decided about are kept for ever.
+/// Devices that are kept as no more than pinned. When there are more, the one that was pinned first
+/// is forgotten; those that are verified or blocked are kept for ever.
 const MAX_PINNED: usize = 4096;
-/// The longest name of a device that is kept, in bytes.
-pub const MAX_NAME: usize = Subscribe::MAX_NAME;
 
 /// What is known of a device.
 #[derive(
@@ -26,10 +21,10 @@ pub enum TrustState {
     /// It was never admitted to a stream of ours, nor we to one of its own.
     #[default]
     Unknown,
-    /// Its keys and name are those that it had when it was first seen.
+    /// Its keys and name are those that it had when it was first seen, or that the user pinned.
     Pinned,
-    /// Its keys and name were compared by people: see [`sas`](super::sas) and
-    /// [`DeviceCard`](super::DeviceCard).
+    /// Its keys and name were compared by people: see
+    /// [`Endpoint::verify`](crate::endpoint::Endpoint) and the device's card.
     Verified,
     /// The user blocked it: it gets nothing from us, and nothing is taken from it.
     Blocked,
@@ -70,6 +65,7 @@ pub struct KnownDevice {
     /// Its Curve25519 key, which Olm uses. `None` if it was blocked before that was seen.
     pub curve25519: Option<PublicKey>,
     /// The name that it had when it was pinned or verified; what it says later does not change it.
+    /// Empty if it had none, or one that another device is known by: it may get one later.
     pub name: String,
     /// What is known of it; never [`TrustState::Unknown`].
     pub state: TrustState,
@@ -79,6 +75,8 @@ pub struct KnownDevice {
 ///
 /// A name is trusted only as far as it is bound to keys here: a device that bears a known name and
 /// other keys is not trusted ([`Distrust`]) until the user pins or verifies it under that name, too.
+/// So one user's devices may all have one name. A device that is known goes on being known by the
+/// name of then, whatever it calls itself later.
 #[derive(Clone, Debug, Default)]
 pub struct TrustStore {
     devices: BTreeMap<DeviceId, (u64, KnownDevice)>,
@@ -115,29 +113,52 @@ impl TrustStore {
         curve25519: &PublicKey,
         name: &str,
     ) -> Result<TrustState, Distrust> {
-        let known = self.get(device);
-        let state = known.map_or(TrustState::Unknown, |known| known.state);
-        if state == TrustState::Blocked {
-            return Err(Distrust::Blocked);
-        }
-        if known.and_then(|known| known.curve25519).is_some_and(|pinned| pinned != *curve25519) {
-            return Err(Distrust::KeyChanged);
-        }
-        let look = look(name);
-        match self.names.get(&look) {
-            Some(bearers) if !bearers.contains(device) => {
-                Err(bearers.first().map_or(Distrust::KeyChanged, |by| Distrust::NameTaken(*by)))
-            }
-            _ => Ok(state),
+        let state = self.check_keys(device, curve25519)?;
+        match self.others_known_as(device, name) {
+            Some(other) => Err(Distrust::NameTaken(other)),
+            None => Ok(state),
         }
     }
 
-    /// Pins a device that was not known, as what it says that it is. True if that is news.
+    /// The same without regard to its name.
+    pub(crate) fn check_keys(
+        &self,
+        device: &DeviceId,
+        curve25519: &PublicKey,
+    ) -> Result<TrustState, Distrust> {
+        let Some(known) = self.get(device) else { return Ok(TrustState::Unknown) };
+        if known.state == TrustState::Blocked {
+            Err(Distrust::Blocked)
+        } else if known.curve25519.is_some_and(|pinned| pinned != *curve25519) {
+            Err(Distrust::KeyChanged)
+        } else {
+            Ok(known.state)
+        }
+    }
+
+    /// A device that is known by this name, if this one is not.
+    fn others_known_as(&self, device: &DeviceId, name: &str) -> Option<DeviceId> {
+        let bearers = looks(name).filter_map(|look| self.names.get(&look));
+        bearers.filter(|bearers| !bearers.contains(device)).find_map(|b| b.first().copied())
+    }
+
+    /// Pins a device that was not known, as what it says that it is. A name that another device is
+    /// known by is not bound to it: that is for the user to say. True if that is news.
     pub(crate) fn see(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) -> bool {
-        if self.devices.contains_key(&device) {
+        let known = self.get(&device);
+        let is_known = known.is_some();
+        // A pin without a name has room for one.
+        let is_complete =
+            known.is_some_and(|known| known.state != TrustState::Pinned || !known.name.is_empty());
+        let is_taken = self.others_known_as(&device, name).is_some();
+        let name = if is_taken { String::new() } else { tidy(name) };
+        if is_complete || (is_known && name.is_empty()) {
             return false;
         }
-        self.put(device, Some(curve25519), name, TrustState::Pinned);
+        if self.check_keys(&device, &curve25519).is_err() {
+            return false;
+        }
+        self.put(device, Some(curve25519), &name, TrustState::Pinned);
         true
     }
 
@@ -152,6 +173,15 @@ impl TrustStore {
         self.put(device, Some(curve25519), name, TrustState::Verified);
     }
 
+    /// The user takes a device for what it says that it is now. It stays verified if its keys are
+    /// those that were.
+    pub(crate) fn accept(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) {
+        match self.check_keys(&device, &curve25519) {
+            Ok(TrustState::Verified) => self.verify(device, curve25519, name),
+            _ => self.pin(device, curve25519, name),
+        }
+    }
+
     /// Blocks a device, known or not.
     pub fn block(&mut self, device: DeviceId) {
         let (curve25519, name) = self
@@ -164,11 +194,12 @@ impl TrustStore {
     pub fn forget(&mut self, device: &DeviceId) -> bool {
         let Some((number, known)) = self.devices.remove(device) else { return false };
         self.pinned.remove(&number);
-        let look = look(&known.name);
-        if let Some(bearers) = self.names.get_mut(&look) {
-            bearers.remove(device);
-            if bearers.is_empty() {
-                self.names.remove(&look);
+        for look in looks(&known.name) {
+            if let Some(bearers) = self.names.get_mut(&look) {
+                bearers.remove(device);
+                if bearers.is_empty() {
+                    self.names.remove(&look);
+                }
             }
         }
         true
@@ -182,7 +213,6 @@ impl TrustStore {
         state: TrustState,
     ) {
         self.forget(&device);
-        let name = cut(name);
         let number = self.next;
         self.next += 1;
         if state == TrustState::Pinned {
@@ -193,28 +223,15 @@ impl TrustStore {
             }
             self.pinned.insert(number, device);
         }
-        let look = look(name);
-        // Whoever has no name is nobody in particular; a blocked device does not keep its name from
-        // others.
-        if !look.is_empty() && state != TrustState::Blocked {
-            self.names.entry(look).or_default().insert(device);
+        // A blocked device does not keep its name from others.
+        if state != TrustState::Blocked {
+            for look in looks(name) {
+                self.names.entry(look).or_default().insert(device);
+            }
         }
-        let known = KnownDevice { device, curve25519, name: name.to_owned(), state };
+        let known = KnownDevice { device, curve25519, name: tidy(name), state };
         self.devices.insert(device, (number, known));
     }
-}
-
-/// What a name looks like to people: without what no reader sees, and with one letter for those
-/// that look alike (Unicode Technical Standard #39).
-fn look(name: &str) -> String {
-    let plain: String = skeleton(&cut(name).to_lowercase()).collect();
-    plain.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
-}
-
-/// A name as far as it is kept.
-fn cut(name: &str) -> &str {
-    let name = name.trim();
-    &name[..name.floor_char_boundary(MAX_NAME)]
 }
 
 impl Serialize for TrustStore {
@@ -234,3 +251,6 @@ impl<'de> Deserialize<'de> for TrustStore {
         Ok(store)
     }
 }
+
+#[cfg(test)]
+mod tests;

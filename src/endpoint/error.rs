@@ -33,6 +33,18 @@ pub enum EndpointError {
     /// than before: the user must decide, and pin or verify it.
     #[error("not subscribed: {0}; pin or verify it first")]
     Distrusted(Distrust),
+    /// The device is blocked.
+    #[error("the device is blocked; forget or pin it first")]
+    Blocked,
+    /// A device cannot verify itself.
+    #[error("this is our own device")]
+    OwnDevice,
+    /// A verification of the device is under way already.
+    #[error("a verification of this device is under way; confirm or cancel it first")]
+    AlreadyVerifying,
+    /// There is no verification of the device that waits for this.
+    #[error("no verification of this device waits for that")]
+    NotVerifying,
     /// One's own stream cannot be subscribed to.
     #[error("this is our own stream")]
     OwnStream,

@@ -70,6 +70,7 @@ mod offers;
 mod persist;
 mod publish;
 mod trusting;
+mod verification;
 
 use std::collections::VecDeque;
 
@@ -80,9 +81,11 @@ pub use self::{
     error::{EndpointError, MessageError},
     publish::Publish,
 };
+pub use crate::device::{Emoji, ShortAuthString, VerificationState};
+pub use crate::protocol::CancelReason;
 pub use crate::stream::{
-    Admission, Ended, Event, Hoard, HolderState, LeaveReason, Offer, Output, Recipient, Refusal,
-    RotationCause, SubscriptionState, SubscriptionStatus,
+    Admission, AskingState, Ended, Event, Hoard, HolderState, LeaveReason, Offer, Output,
+    Recipient, Refusal, RotationCause, StreamCode, SubscriptionState, SubscriptionStatus,
 };
 use crate::{
     device::{Identity, KeyPool, Memory, Signer},
@@ -93,6 +96,7 @@ use crate::{
 };
 use offers::Offers;
 use persist::Persist;
+use verification::Verifications;
 
 /// One device: its account, its rooms, what it publishes and what it receives.
 pub struct Endpoint {
@@ -105,6 +109,7 @@ pub struct Endpoint {
     publications: IndexMap<StreamId, Publication>,
     subscriptions: IndexMap<StreamRef, Subscription>,
     offers: Offers,
+    verifications: Verifications,
     /// The last sequence of our own `Subscribe` and `Unsubscribe` messages.
     sequence: u64,
     hoard: Option<Hoard>,
@@ -136,6 +141,7 @@ impl Endpoint {
             publications: IndexMap::new(),
             subscriptions: IndexMap::new(),
             offers: Offers::default(),
+            verifications: Verifications::default(),
             sequence: 0,
             hoard: None,
             outputs: VecDeque::new(),
@@ -176,7 +182,27 @@ impl Endpoint {
 
     /// The holders of a stream of ours, in the order in which they joined.
     pub fn holders(&self, stream: StreamId) -> Vec<HolderState> {
-        self.publications.get(&stream).map_or_else(Vec::new, |p| p.holders().collect())
+        let trust = self.memory.trust();
+        self.publications.get(&stream).map_or_else(Vec::new, |p| p.holders(trust).collect())
+    }
+
+    /// Those who wait for the user's answer to come in to a stream of ours, and why they are asked
+    /// about, in the order in which they came. Answer with [`admit`](Self::admit) or
+    /// [`refuse`](Self::refuse).
+    pub fn asking(&self, stream: StreamId) -> Vec<AskingState> {
+        let trust = self.memory.trust();
+        self.publications.get(&stream).map_or_else(Vec::new, |p| p.asking(trust).collect())
+    }
+
+    /// A number for people to compare, of a stream of ours or one that is subscribed to: whoever
+    /// sees the same has the same session and was told the same roster. `None` before the first
+    /// key. It costs some 5 ms, so ask for it when it is to be shown.
+    pub fn stream_code(&self, stream: StreamRef) -> Option<StreamCode> {
+        if stream.publisher == self.device() {
+            self.publications.get(&stream.stream)?.code()
+        } else {
+            self.subscriptions.get(&stream)?.code()
+        }
     }
 
     /// Where a stream of ours is.
@@ -186,7 +212,7 @@ impl Endpoint {
 
     /// Where a subscribed stream is, as far as we know, and how many of its frames were opened.
     pub fn subscription(&self, stream: StreamRef) -> Option<SubscriptionState> {
-        Some(self.subscriptions.get(&stream)?.state())
+        Some(self.subscriptions.get(&stream)?.state(self.memory.trust()))
     }
 
     // Inputs
@@ -200,6 +226,7 @@ impl Endpoint {
         for subscription in self.subscriptions.values_mut() {
             subscription.handle_timeout(&mut fx, &mut self.sequence);
         }
+        self.verifications.handle_timeout(&mut fx);
         self.persist_gathered(now);
     }
 
@@ -208,6 +235,7 @@ impl Endpoint {
     pub fn handle_reconnect(&mut self, now: Timestamp) {
         self.publications.values_mut().for_each(|publication| publication.handle_reconnect(now));
         self.subscriptions.values_mut().for_each(|subscription| subscription.retry_soon(now));
+        self.verifications.retry_soon(now);
     }
 
     /// The channel says that a device lost its connection. It is taken as gone for good if it is
@@ -306,7 +334,7 @@ impl Endpoint {
     ) -> Result<(), EndpointError> {
         let publication = self.publications.get_mut(&stream).ok_or(EndpointError::UnknownStream)?;
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        let asked = publication.refuse_request(&mut fx, device);
+        let asked = publication.refuse_request(&mut fx, device, Refusal::NotAdmitted);
         if asked { Ok(()) } else { Err(EndpointError::NotAsked) }
     }
 
@@ -323,9 +351,10 @@ impl Endpoint {
         now: Timestamp,
     ) -> Result<(), EndpointError> {
         let publication = self.publications.get(&stream).ok_or(EndpointError::UnknownStream)?;
-        let asks = self.publications.values().any(|publication| publication.is_asked_by(device));
+        let is_here = |p: &Publication| p.is_asked_by(device) || p.is_held_by(device);
+        let is_known = self.publications.values().any(is_here) || self.memory.doors().knows(device);
         // A mistyped id must not close the room to everybody who is still to come.
-        if !asks && !self.memory.doors().knows(device) {
+        if !is_known {
             return Err(EndpointError::NotAHolder);
         }
         self.memory.kick(publication.room_keys().room(), device);
@@ -415,7 +444,8 @@ impl Endpoint {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let publications = self.publications.values().map(Publication::poll_timeout);
         let subscriptions = self.subscriptions.values().filter_map(Subscription::poll_timeout);
-        publications.chain(subscriptions).chain(self.persist_timeout()).min()
+        let streams = publications.chain(subscriptions);
+        streams.chain(self.verifications.poll_timeout()).chain(self.persist_timeout()).min()
     }
 }
 

@@ -117,6 +117,11 @@ byte_id!(
     16
 );
 byte_id!(
+    /// One verification of two devices by each other, drawn at random by the one that starts it.
+    VerificationId,
+    16
+);
+byte_id!(
     /// An Ed25519 signature.
     Signature,
     64

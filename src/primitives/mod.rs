@@ -16,6 +16,7 @@ pub use address::{ServiceAddress, Transport};
 pub use codec::Codec;
 pub use ids::{
     DeviceId, Generation, IdError, Position, RoomId, Signature, Step, StreamId, StreamRef, TrackId,
+    VerificationId,
 };
 pub use invite::{DoorKey, Invite, InviteError, RoomKeys};
 pub use secret::Secret;

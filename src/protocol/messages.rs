@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MessageId, PublicKey};
+use super::{MessageId, PublicKey, RosterDigest};
 use crate::primitives::{Codec, Generation, Step, StreamId, Timestamp, TrackId};
 
 /// What a message says. The name is part of what is signed or encrypted.
@@ -21,6 +21,12 @@ pub enum Kind {
     Renew,
     Renewed,
     Beacon,
+    VerificationStart,
+    VerificationAccept,
+    VerificationKey,
+    VerificationMac,
+    VerificationDone,
+    VerificationCancel,
 }
 
 impl Kind {
@@ -38,6 +44,12 @@ impl Kind {
             Self::Renew => "Renew",
             Self::Renewed => "Renewed",
             Self::Beacon => "Beacon",
+            Self::VerificationStart => "VerificationStart",
+            Self::VerificationAccept => "VerificationAccept",
+            Self::VerificationKey => "VerificationKey",
+            Self::VerificationMac => "VerificationMac",
+            Self::VerificationDone => "VerificationDone",
+            Self::VerificationCancel => "VerificationCancel",
         }
     }
 }
@@ -195,4 +207,6 @@ pub struct Beacon {
     pub generation: Generation,
     /// The new step.
     pub step: Step,
+    /// Who holds the key, those included for whom this step was made.
+    pub roster: RosterDigest,
 }

@@ -12,6 +12,8 @@
 //!     |  ── Unsubscribe (signed) ─────────────────────────▶ |  a new generation follows
 //! ```
 //!
+//! How two devices verify each other, [`device::sas`](crate::device::sas) shows.
+//!
 //! An [`Envelope`] is binary, a signed message inside is JSON, and what Olm encrypts is binary
 //! too, since a handover to each of thousands of holders must be small. Unknown fields are ignored,
 //! unknown versions and kinds are refused. All of it tolerates loss, repetition and reordering.
@@ -21,7 +23,9 @@ mod envelope;
 mod messages;
 mod olm;
 mod public_key;
+mod roster;
 pub mod service;
+mod verification;
 
 pub use directory::{DeviceKeys, FallbackKey, KeysUpload, OneTimeKey};
 pub use envelope::{Carrier, Envelope, EnvelopeError, MAX_ENVELOPE, OlmCarrier, SignedMessage};
@@ -34,3 +38,8 @@ pub use olm::{
     SESSION_KEY_LENGTH, StreamKey, StreamKeyAck, StreamKeyRequest,
 };
 pub use public_key::PublicKey;
+pub use roster::{RosterDigest, RosterHash};
+pub use verification::{
+    CancelReason, VerificationAccept, VerificationCancel, VerificationDone, VerificationKey,
+    VerificationMac, VerificationMessage, VerificationStart,
+};

@@ -84,6 +84,17 @@ pub(super) fn signed(
 ) -> Envelope {
     // These are our own plain structs; an empty payload would be refused by its reader.
     let payload = serde_json::to_vec(message).unwrap_or_default();
+    signed_payload(identity, keys, kind, recipient, payload)
+}
+
+/// The same for what was written already.
+pub(crate) fn signed_payload(
+    identity: &Identity,
+    keys: &RoomKeys,
+    kind: Kind,
+    recipient: Option<DeviceId>,
+    payload: Vec<u8>,
+) -> Envelope {
     let (room, sender) = (keys.room(), identity.device());
     let form = SigningForm {
         kind: kind.name(),

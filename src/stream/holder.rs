@@ -10,7 +10,8 @@ use crate::{
     device::{Pairwise, PairwiseError},
     primitives::{DeviceId, Position, StreamId, Timestamp},
     protocol::{
-        Answers, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, StreamKey, Subscribe,
+        Answers, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, RosterDigest, StreamKey,
+        Subscribe,
     },
     sframe::CipherSuite,
 };
@@ -77,6 +78,7 @@ pub(super) struct Handover {
     pub(super) stream: StreamId,
     pub(super) suite: CipherSuite,
     pub(super) offer: OfferHash,
+    pub(super) roster: RosterDigest,
 }
 
 impl Holder {
@@ -192,7 +194,7 @@ impl Holder {
         if self.delivery(which).is_none() {
             self.owe(fx, which);
         }
-        let (position, Handover { stream, suite, offer }) = (session.position(), handover);
+        let (position, Handover { stream, suite, offer, roster }) = (session.position(), handover);
         let Some(delivery) = self.delivery(which) else { return };
         if delivery.accepted != Some(true) {
             delivery.position = position;
@@ -211,6 +213,7 @@ impl Holder {
                 suite,
                 offer,
                 answers: answers.unwrap_or(Answers::OneTimeKey(self.one_time_key)),
+                roster,
             }),
         );
         if self.answer.is_empty() {

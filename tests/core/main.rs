@@ -5,6 +5,7 @@
 
 mod admission;
 mod attacks;
+mod closed_door;
 mod deadlines;
 mod delivery;
 mod flood;
@@ -38,6 +39,8 @@ mod secrets;
 mod simulations;
 mod simulator;
 mod statement;
+mod stream_code;
 mod tools;
+mod trust;
 mod violations;
 mod visitor;

@@ -129,7 +129,7 @@ impl Case {
             assert_eq!(error, MessageError::Content(*other));
         }
         let right = encode(&self.right());
-        for (at, first) in [(KIND_AT, 11), (CARRIER_AT, 3)] {
+        for (at, first) in [(KIND_AT, 17), (CARRIER_AT, 3)] {
             for byte in first..=255 {
                 let mut unknown = right.clone();
                 unknown[at] = byte;
@@ -218,7 +218,8 @@ impl Case {
             // Any text is a label, and nothing is a time to wait.
             let is_right = |other: &Value| {
                 matches!((name.as_str(), other), ("retry_after_ms", Value::Null))
-                    || (other.is_string() && ["label", "media", "claim"].contains(&name.as_str()))
+                    || (other.is_string()
+                        && ["label", "name", "media", "claim"].contains(&name.as_str()))
             };
             for other in others.into_iter().filter(|other| other != value && !is_right(other)) {
                 let mut content = right.clone();
@@ -227,7 +228,8 @@ impl Case {
             }
             let mut content = right.clone();
             content.as_object_mut().unwrap().remove(name);
-            if name != "retry_after_ms" {
+            // Whoever has no name says none.
+            if !["retry_after_ms", "name"].contains(&name.as_str()) {
                 wrong.push(content);
             }
         }
