@@ -1,7 +1,7 @@
 //! Files that only their owner may use, and that are replaced as a whole.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    fs::{self, DirBuilder, Metadata, OpenOptions},
     io::{ErrorKind, Read, Write},
     path::{Path, PathBuf},
 };
@@ -168,7 +168,7 @@ impl Place {
     /// The new name, too, is to survive a power failure.
     #[cfg(unix)]
     fn sync_folder(&self) -> Result<(), VaultError> {
-        File::open(&self.folder)
+        fs::File::open(&self.folder)
             .and_then(|folder| folder.sync_all())
             .map_err(VaultError::io("write the folder", &self.folder))
     }

@@ -190,6 +190,13 @@ fn a_forged_cost_takes_neither_memory_nor_time() {
 }
 
 #[test]
+fn a_passphrase_costs_64_mib_and_three_passes_to_try() {
+    let identity = identity(&SealingKey::passphrase("open sesame").unwrap());
+    let cost = [64 << 10, 3, 1_u32].map(u32::to_be_bytes).concat();
+    assert_eq!(identity.sealed().unwrap()[COST..CHECK], cost);
+}
+
+#[test]
 fn each_seal_has_its_own_nonce_and_all_sizes_are_multiples() {
     let key = SealingKey::generate().unwrap();
     let mut identity = identity(&key);

@@ -244,3 +244,14 @@ fn a_kick_is_still_in_force_after_a_restart() {
     let joined = |output: &Output| matches!(output, Output::Event(Event::HolderJoined { device, .. }) if *device == old.device());
     assert!(kept.outputs().iter().any(joined));
 }
+
+#[test]
+fn debug_output_shows_the_device_and_nothing_that_it_holds() {
+    let mut kept = Kept::new(&Invite::generate("h:1").unwrap());
+    kept.endpoint.set_name("Ada");
+    let device = kept.endpoint.device();
+    assert_eq!(format!("{:?}", kept.endpoint), format!("Endpoint {{ device: {device:?}, .. }}"));
+    let output = kept.endpoint.poll_output().unwrap();
+    let Output::Persist { sealed } = &output else { panic!() };
+    assert_eq!(format!("{output:?}"), format!("Persist {{ sealed: {sealed:?} }}"));
+}
