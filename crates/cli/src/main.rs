@@ -46,6 +46,14 @@ use console::unless_interrupted;
 ///   olmcast room new                      (prints an invite link; quote it, it has a #)
 ///   olmcast publish --room 'LINK' --video video.ivf --audio audio.ogg
 ///   olmcast subscribe --room 'LINK' --stream camera --out recordings
+///
+/// With a vault, a device is the same tomorrow, and remembers whom it knows:
+///
+///   olmcast id --vault me --name Ada      (makes it; prints a code for others)
+///   olmcast verify CODE --vault me        (a code from the other's own hand or screen)
+///   olmcast verify DEVICE --vault me --room 'LINK'    (from afar: both run it, and compare emojis)
+///   olmcast publish --vault me --admit verified …     (and subscribe --vault me --verified …)
+///   olmcast devices --vault me            (whom it knows)
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Arguments {

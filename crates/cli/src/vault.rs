@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use olmcast::{
     client::{Unlock, Vault},
     device::{Identity, MAX_NAME},
+    primitives::DeviceId,
 };
 use rpassword::prompt_password;
 use zeroize::Zeroizing;
@@ -138,9 +139,15 @@ impl Named {
         }
         ensure!(self.vault.key_file.is_none(), "--key-file opens a vault: there is no --vault");
         let name = self.name.as_deref().unwrap_or_default();
-        let vault = Vault::from(Identity::generate().with_name(name));
-        eprintln!("this device is new and is forgotten at the end; --vault keeps it");
-        Ok(vault)
+        Ok(Vault::from(Identity::generate().with_name(name)))
+    }
+
+    /// Says who this device is, and whether it will be tomorrow.
+    pub(crate) fn introduce(&self, device: DeviceId) {
+        eprintln!("this device is {device}");
+        if self.vault.vault.is_none() {
+            eprintln!("it is new and is forgotten at the end; --vault keeps it");
+        }
     }
 
     fn named(&self, mut vault: Vault) -> anyhow::Result<Vault> {

@@ -115,7 +115,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let publish = Publish::new(&arguments.stream).media(whep).admission(admission);
     let mut events = client.events();
     let publication = client.publish(media.offer(publish)).await?;
-    eprintln!("this device is {}", client.device());
+    arguments.device.introduce(client.device());
     eprintln!("publishing «{}»; commands: {COMMANDS}", arguments.stream);
     if media.video.as_ref().is_some_and(|file| file.is_reordered) {
         eprintln!(

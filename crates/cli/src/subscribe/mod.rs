@@ -73,7 +73,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Ok(Client::connect_with(&invite, vault, &trust).await?)
     });
     let client = client.await?;
-    eprintln!("this device is {}", client.device());
+    arguments.device.introduce(client.device());
     let screen = Screen::default();
     let mut following = Following::new(&arguments, &client, &screen);
     let mut seat = Seat::new(&arguments, &client, &screen);

@@ -74,6 +74,65 @@ impl Log {
     }
 }
 
+/// The command, without the settings of whoever runs the tests.
+pub(crate) fn olmcast() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_olmcast"));
+    command.env_remove("RUST_LOG");
+    for setting in ["ROOM", "RELAY", "CA", "CONFIG", "VAULT", "KEY_FILE", "PASSPHRASE"] {
+        command.env_remove(format!("OLMCAST_{setting}"));
+    }
+    command
+}
+
+/// What opens the vaults of the tests.
+pub(crate) const PASSPHRASE: &str = "seven words that nobody said before me";
+
+/// A device in its vault.
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) vault: PathBuf,
+    pub(crate) id: String,
+    pub(crate) code: String,
+}
+
+impl Device {
+    pub(crate) fn make(folder: &Path, name: &str) -> Self {
+        let (name, vault) = (name.to_owned(), folder.join(format!("{name}.vault")));
+        let mut device = Self { name, vault, id: String::new(), code: String::new() };
+        let mut id = device.start(&["id", "--name", &device.name]);
+        id.ends_well();
+        let field = |name: &str| {
+            let line = id.prints(name).text;
+            line.split_whitespace().nth(1).unwrap().to_owned()
+        };
+        (device.id, device.code) = (field("device "), field("code "));
+        device
+    }
+
+    /// The command as this device.
+    pub(crate) fn olmcast(&self) -> Command {
+        let mut command = olmcast();
+        command.env("OLMCAST_VAULT", &self.vault).env("OLMCAST_PASSPHRASE", PASSPHRASE);
+        command
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Process {
+        Process::run(&self.name, self.olmcast().args(arguments))
+    }
+
+    /// Runs a command to its good end. What it printed.
+    pub(crate) fn runs(&self, arguments: &[&str]) -> String {
+        let mut process = self.start(arguments);
+        process.ends_well();
+        process.stdout()
+    }
+
+    /// The first characters of its id.
+    pub(crate) fn short(&self) -> &str {
+        &self.id[..8]
+    }
+}
+
 /// A running `olmcast`. Killed when dropped.
 pub(crate) struct Process {
     name: String,
@@ -87,18 +146,13 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(name: &str, arguments: &[S]) -> Self {
-        Self::run(name, Command::new(env!("CARGO_BIN_EXE_olmcast")).args(arguments))
+        Self::run(name, olmcast().args(arguments))
     }
 
     pub(crate) fn run(name: &str, command: &mut Command) -> Self {
         let mut child = command
             // A user may have this set; messages must stay messages.
             .env("RUST_BACKTRACE", "1")
-            .env_remove("RUST_LOG")
-            .env_remove("OLMCAST_ROOM")
-            .env_remove("OLMCAST_RELAY")
-            .env_remove("OLMCAST_CA")
-            .env_remove("OLMCAST_CONFIG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -169,6 +223,10 @@ impl Process {
     pub(crate) fn signal(&self, name: &str) {
         let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
         assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -262,15 +320,30 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    /// A device whose vault is in the test's folder.
+    pub(crate) fn device(&self, name: &str) -> Device {
+        Device::make(self.folder.path(), name)
+    }
+
     /// Starts to publish, without waiting for anything.
     pub(crate) fn start_publisher(&self, more: &[&str]) -> Process {
+        Process::run("the publisher", olmcast().args(self.publishing(more)))
+    }
+
+    /// The same as a device.
+    pub(crate) fn start_publisher_as(&self, device: &Device, more: &[&str]) -> Process {
+        Process::run(&device.name, device.olmcast().args(self.publishing(more)))
+    }
+
+    /// The arguments of a publisher.
+    pub(crate) fn publishing(&self, more: &[&str]) -> Vec<String> {
         let (video, audio) = (media("video.ivf"), media("audio.ogg"));
         let relay = format!("http://{}", self.relay_at);
         let mut arguments = vec!["publish", "--room", &self.link, "--relay", &relay];
         arguments.extend(["--video", video.to_str().unwrap()]);
         arguments.extend(["--audio", audio.to_str().unwrap()]);
         arguments.extend(more);
-        Process::start("the publisher", &arguments)
+        arguments.into_iter().map(str::to_owned).collect()
     }
 
     /// A publisher whose media flows.
@@ -280,13 +353,28 @@ impl Place {
         publisher
     }
 
+    pub(crate) fn publisher_as(&self, device: &Device, more: &[&str]) -> Process {
+        let publisher = self.start_publisher_as(device, more);
+        publisher.says("media flows to the relay");
+        publisher
+    }
+
     /// Starts to subscribe, without waiting for anything. It records to a folder of its name.
     pub(crate) fn start_subscriber(&self, name: &str, more: &[&str]) -> Process {
+        Process::run(name, olmcast().args(self.subscribing(name, more)))
+    }
+
+    /// The same as a device.
+    pub(crate) fn start_subscriber_as(&self, device: &Device, more: &[&str]) -> Process {
+        Process::run(&device.name, device.olmcast().args(self.subscribing(&device.name, more)))
+    }
+
+    fn subscribing(&self, name: &str, more: &[&str]) -> Vec<String> {
         let out = self.path(name);
         let mut arguments = vec!["subscribe", "--room", &self.link, "--name", name];
         arguments.extend(["--out", out.to_str().unwrap()]);
         arguments.extend(more);
-        Process::start(name, &arguments)
+        arguments.into_iter().map(str::to_owned).collect()
     }
 
     /// A subscriber that opens frames.

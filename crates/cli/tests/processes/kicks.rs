@@ -48,7 +48,7 @@ fn who_leaves_is_told_goodbye_by_a_new_key() {
     let mut bob = place.subscriber("Bob");
     publisher.says("Bob (");
     bob.hears("stay");
-    bob.says("there is no command stay; there is: leave");
+    bob.says("there is no command stay; there is: state");
     bob.hears("leave");
     bob.ends_well();
     let left = publisher.says(") left: unsubscribed");

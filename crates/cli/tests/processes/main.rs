@@ -4,6 +4,7 @@
 
 mod admission;
 mod demo;
+mod devices;
 mod disk;
 mod fixture;
 mod keys;
@@ -12,4 +13,9 @@ mod losses;
 mod recordings;
 mod serving;
 mod strangers;
+#[cfg(unix)]
+mod terminal;
+mod trust;
 mod usage;
+#[cfg(unix)]
+mod verifying;

@@ -20,7 +20,7 @@ fn a_device_of_another_room_never_sees_the_stream() {
     assert!(!stranger.has_said("asking"), "{stranger}");
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
     publisher.hears("holders");
-    publisher.says(" Ada reads from");
+    publisher.says("  seen before  reads from");
     assert!(!publisher.has_said(&device[..8]), "{publisher}");
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::fixture::{Place, Process, media, nobody_listens};
 
-const FLAGS: [(&[&str], &[&str]); 8] = [
+const FLAGS: [(&[&str], &[&str]); 12] = [
     (&["demo"], &["--json"]),
     (
         &["serve"],
@@ -30,6 +30,10 @@ const FLAGS: [(&[&str], &[&str]); 8] = [
     (&["relay"], &["--listen", "--media", "127.0.0.1:7601"]),
     (&["room"], &["new"]),
     (&["keys"], &["--server", "127.0.0.1:7600", "--room", "OLMCAST_ROOM", "--ca", "fingerprint"]),
+    (&["id"], &["--vault", "--key-file", "--name", "--svg", "OLMCAST_PASSPHRASE", "verify CODE"]),
+    (&["verify"], &["--room", "--vault", "--key-file", "--name", "DEVICE|CODE", "emojis"]),
+    (&["devices"], &["--vault", "OLMCAST_VAULT", "OLMCAST_KEY_FILE", "pin", "block", "forget"]),
+    (&["devices", "pin"], &["CODE|DEVICE", "--as", "--room", "--server", "--vault"]),
     (&["room", "new"], &["--server", "127.0.0.1:7600", "--plain", "olmcast+tls://"]),
     (
         &["publish"],
@@ -44,14 +48,32 @@ const FLAGS: [(&[&str], &[&str]); 8] = [
             "OLMCAST_ROOM",
             "--ca",
             "OLMCAST_CA",
+            "--vault",
+            "--name",
+            "invite|ask|verified|FILE",
+            "holders",
             "kick",
+            "block",
+            "verify DEVICE",
             "libx264",
             "libsvtav1",
         ],
     ),
     (
         &["subscribe"],
-        &["--room", "--stream", "--publisher", "--out", "--name", "--duration", "--ca", "leave"],
+        &[
+            "--room",
+            "--stream",
+            "--publisher",
+            "--verified",
+            "--out",
+            "--vault",
+            "--name",
+            "--duration",
+            "--ca",
+            "verify DEVICE",
+            "leave",
+        ],
     ),
 ];
 
@@ -80,6 +102,9 @@ fn a_command_line_that_is_wrong_says_what_is_missing() {
         (&["serve", "--listen", "7600"], "ADDRESS:PORT"),
         (&["keys"], "<DEVICE>"),
         (&["keys", "Ada"], "not a valid DeviceId"),
+        (&["id", "--name", &"x".repeat(129)], "a name has at most 128 bytes"),
+        (&["verify"], "<DEVICE|CODE>"),
+        (&["devices", "trust"], "unrecognized subcommand"),
         (&["watch"], "unrecognized subcommand"),
     ] {
         let mut process = Process::start("olmcast", arguments);
@@ -163,7 +188,7 @@ fn what_is_not_there_is_named_with_what_to_do() {
         publish(&arguments).fails_saying(message);
     }
     for (file, message) in [
-        ("none.txt", "--admit takes invite, ask or a file; no file"),
+        ("none.txt", "--admit takes invite, ask, verified or a file; no file"),
         ("nobody.txt", "names no device: nobody could watch"),
         ("names.txt", "has a line that is no device id"),
     ] {
