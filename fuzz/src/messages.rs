@@ -243,7 +243,7 @@ fn arrives(stage: &mut Stage, to: To, sender: DeviceId, kind: Option<Kind>, byte
 /// What holds for every message and every moment.
 fn goes_on(stage: &mut Stage, before: &Snapshot, after: &Snapshot) {
     assert!(after.position >= before.position, "the publisher went back");
-    for (before, after) in [(before.live, after.live), (before.forged, after.forged)] {
+    for (before, after) in [(&before.live, &after.live), (&before.forged, &after.forged)] {
         let is_closed = |status| matches!(status, SubscriptionStatus::Closed(_));
         if let (Some(before), Some(after)) = (before, after)
             && !is_closed(after.status)

@@ -262,7 +262,7 @@ impl Plane {
         let last = self.frames.last().unwrap();
         for who in 1..=3 {
             let state = self.net.endpoints[who].subscription(self.net.stream);
-            let is_live = state.is_some_and(|state| state.status == SubscriptionStatus::Live);
+            let is_live = state.as_ref().is_some_and(|s| s.status == SubscriptionStatus::Live);
             assert!(!is_live || last.opened[who - 1], "{who}: {state:?}");
         }
     }

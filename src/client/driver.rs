@@ -10,6 +10,7 @@ use super::{
     calls::Call,
     connection::{CommandError, Connection, ConnectionEvent, ConnectionHandle},
     traffic::Meter,
+    vault::Keeper,
 };
 use crate::{
     clock,
@@ -34,6 +35,7 @@ pub(super) struct Driver {
     /// What the connection has no room for yet, in its order.
     pub(super) unsent: VecDeque<(Recipient, Payload)>,
     pub(super) meter: Meter,
+    pub(super) keeper: Keeper,
     /// Told whenever there is a connection; when it is dropped, the client has ended.
     pub(super) up: watch::Sender<()>,
 }
@@ -63,8 +65,10 @@ impl Driver {
             }
             self.flush();
         }
+        self.endpoint.persist();
         self.flush();
         self.connection.close().await;
+        self.keeper.finish().await;
     }
 
     fn handle(&mut self, event: ConnectionEvent) {
@@ -169,6 +173,7 @@ impl Driver {
                     self.meter.count(bytes.len());
                     self.send(to, bytes.into());
                 }
+                Output::Persist { sealed } => self.keeper.write(sealed),
                 Output::Event(event) => {
                     self.note(&event);
                     self.tell(ClientEvent::Stream(event));

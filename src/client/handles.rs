@@ -1,8 +1,14 @@
 use std::fmt;
 
-use super::{Client, ClientError};
+use super::{
+    Client, ClientError,
+    routes::{published, subscribed},
+};
 use crate::{
-    endpoint::{Event, HolderState, Offer},
+    endpoint::{
+        Admission, AskingState, Endpoint, Event, HolderState, Offer, StreamCode, SubscriptionState,
+        SubscriptionStatus,
+    },
     media::{FrameDecryptor, FrameEncryptor},
     primitives::{DeviceId, Position, StreamId, StreamRef},
     protocol::TrackOffer,
@@ -53,6 +59,37 @@ impl Publication {
         self.client.call(move |endpoint, _| endpoint.holders(stream)).await
     }
 
+    /// Who waits for the user's answer, and why: see
+    /// [`Endpoint::asking`](crate::endpoint::Endpoint::asking).
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn asking(&self) -> Result<Vec<AskingState>, ClientError> {
+        let stream = self.id();
+        self.client.call(move |endpoint, _| endpoint.asking(stream)).await
+    }
+
+    /// Changes who is admitted: see
+    /// [`Endpoint::set_admission`](crate::endpoint::Endpoint::set_admission).
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    pub async fn set_admission(&self, admission: Admission) -> Result<(), ClientError> {
+        let stream = self.id();
+        let set =
+            move |endpoint: &mut Endpoint, now| endpoint.set_admission(stream, admission, now);
+        Ok(self.client.call(set).await??)
+    }
+
+    /// A number to compare with the holders': see [`StreamCode`].
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn code(&self) -> Result<Option<StreamCode>, ClientError> {
+        let stream = self.stream;
+        self.client.call(move |endpoint, _| endpoint.stream_code(stream)).await
+    }
+
     /// Where the stream's key is.
     ///
     /// # Errors
@@ -62,13 +99,17 @@ impl Publication {
         self.client.call(move |endpoint, _| endpoint.position(stream)).await
     }
 
-    /// Kicks a device: see [`Endpoint::kick`](crate::endpoint::Endpoint::kick).
+    /// Kicks a device: see [`Endpoint::kick`](crate::endpoint::Endpoint::kick). If the client has a
+    /// [`Vault`](crate::client::Vault), that the device is blocked and the room closed is on disk
+    /// when this returns.
     ///
     /// # Errors
-    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`]; [`ClientError::NotKept`] if it is
+    /// kicked, but that could not be written.
     pub async fn kick(&self, device: DeviceId) -> Result<(), ClientError> {
         let stream = self.id();
-        Ok(self.client.call(move |endpoint, now| endpoint.kick(stream, device, now)).await??)
+        self.client.call(move |endpoint, now| endpoint.kick(stream, device, now)).await??;
+        self.client.kept().await
     }
 
     /// Admits a device that asked ([`Event::JoinRequest`]).
@@ -157,6 +198,61 @@ impl Subscription {
         decryptors.await?.ok_or(ClientError::StreamEnded)
     }
 
+    /// Waits until the key of the stream is here.
+    ///
+    /// # Errors
+    /// [`ClientError::Withheld`] if the publisher refuses, [`ClientError::StreamEnded`] if the
+    /// stream ends or its publisher goes before that, [`ClientError::Ended`].
+    pub async fn key(&self) -> Result<(), ClientError> {
+        let stream = self.stream();
+        // From before the first look, so that no change is missed.
+        let (mut events, mut room) = (self.client.events(), self.client.room());
+        let mut was_offered = room.borrow_and_update().is_offered(stream);
+        loop {
+            match self.state().await?.status {
+                SubscriptionStatus::Closed(Some(code)) => return Err(ClientError::Withheld(code)),
+                SubscriptionStatus::Closed(None) => return Err(ClientError::StreamEnded),
+                SubscriptionStatus::Asking
+                | SubscriptionStatus::Unanswered
+                | SubscriptionStatus::Deferred(_) => {}
+                _ => return Ok(()),
+            }
+            tokio::select! {
+                event = super::next_event(&mut events) => drop(event?),
+                changed = room.changed() => {
+                    changed.map_err(|_| ClientError::Ended)?;
+                    let is_offered = room.borrow_and_update().is_offered(stream);
+                    // An offer that came by another way than the room says nothing by its lack.
+                    if was_offered && !is_offered {
+                        return Err(ClientError::StreamEnded);
+                    }
+                    was_offered |= is_offered;
+                }
+            }
+        }
+    }
+
+    /// How it does: whether it can be watched and if not, why and since when; who its publisher is
+    /// known as, and how many hold its key.
+    ///
+    /// # Errors
+    /// [`ClientError::StreamEnded`] once the subscription is over, [`ClientError::Ended`].
+    pub async fn state(&self) -> Result<SubscriptionState, ClientError> {
+        let stream = self.stream();
+        let state = self.client.call(move |endpoint, _| endpoint.subscription(stream)).await?;
+        state.ok_or(ClientError::StreamEnded)
+    }
+
+    /// A number to compare with the publisher's and the other holders': see [`StreamCode`]. `None`
+    /// before the first key.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn code(&self) -> Result<Option<StreamCode>, ClientError> {
+        let stream = self.stream();
+        self.client.call(move |endpoint, _| endpoint.stream_code(stream)).await
+    }
+
     /// What happens to this stream next, with its subscription: a key, a new step, a stall, its
     /// end. Events that were not fetched in time are skipped.
     ///
@@ -166,7 +262,7 @@ impl Subscription {
         loop {
             let event = super::next_event(&mut self.events).await?;
             if let super::ClientEvent::Stream(event) = event
-                && subject(&event) == Some(self.offer.stream)
+                && subscribed(&event) == Some(self.offer.stream)
             {
                 return Ok(event);
             }
@@ -185,35 +281,6 @@ impl Subscription {
         let left = self.client.call(move |endpoint, now| endpoint.unsubscribe(stream, now));
         // It fails only if the stream is over already.
         left.await.map(drop)
-    }
-}
-
-/// The stream of our own that an event is about.
-fn published(event: &Event) -> Option<StreamId> {
-    match event {
-        Event::JoinRequest { stream, .. }
-        | Event::Refused { stream, .. }
-        | Event::HolderJoined { stream, .. }
-        | Event::KeyConfirmed { stream, .. }
-        | Event::HolderLeft { stream, .. }
-        | Event::Stepped { stream, .. }
-        | Event::Rotated { stream, .. } => Some(*stream),
-        _ => None,
-    }
-}
-
-/// The subscribed stream that an event is about.
-pub(super) fn subject(event: &Event) -> Option<StreamRef> {
-    match event {
-        Event::Ended { stream, .. }
-        | Event::PublisherGone { stream }
-        | Event::PublisherBack { stream }
-        | Event::KeyReceived { stream, .. }
-        | Event::Advanced { stream, .. }
-        | Event::Withheld { stream, .. }
-        | Event::Stalled { stream }
-        | Event::Resumed { stream } => Some(*stream),
-        _ => None,
     }
 }
 

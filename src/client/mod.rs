@@ -28,12 +28,15 @@ pub mod connection;
 pub mod directory;
 
 mod calls;
+mod devices;
 mod driver;
 mod handles;
 mod publishing;
 mod room;
+mod routes;
 mod traffic;
 mod trust;
+mod vault;
 mod verification;
 
 use std::{collections::VecDeque, fmt, time::Duration};
@@ -47,6 +50,7 @@ pub use handles::{Publication, Subscription};
 pub use room::RoomView;
 pub use traffic::Traffic;
 pub use trust::{Trust, TrustError};
+pub use vault::{Holder, Unlock, Vault, VaultError};
 pub use verification::Verification;
 
 use self::{
@@ -56,10 +60,10 @@ use self::{
     driver::Driver,
     publishing::Publishing,
     traffic::Meter,
+    vault::{Keeper, Kept},
 };
 use crate::{
     clock,
-    device::Identity,
     endpoint::{Endpoint, EndpointError, Event, Hoard, Offer, Publish},
     primitives::{DeviceId, Invite, InviteError, RoomId, StreamRef, Timestamp},
     protocol::{WithheldCode, service::RefusalCode},
@@ -97,6 +101,13 @@ pub enum ClientError {
     /// The stream is over.
     #[error("the stream has ended")]
     StreamEnded,
+    /// The vault cannot be used.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// It is done, but not on disk: it is in force for as long as the client runs, and is written as
+    /// soon as that works again.
+    #[error("done, but not kept: {0}")]
+    NotKept(VaultError),
     /// The client's connection ended for good: the device connected from elsewhere.
     #[error("the client has ended; this device may have connected from elsewhere")]
     Ended,
@@ -114,6 +125,9 @@ pub enum ClientEvent {
     Entered,
     /// The key service refused something for good.
     ServiceRefused(RefusalCode),
+    /// The vault cannot be written: what is decided now would be forgotten if the client ended. It
+    /// is tried again, at the latest after half a minute.
+    VaultFailed(VaultError),
     /// Something happened to a stream.
     Stream(Event),
 }
@@ -130,17 +144,22 @@ pub struct Client {
     room: watch::Receiver<RoomView>,
     directory: Directory,
     meter: Meter,
+    kept: Kept,
 }
 
 impl Client {
     /// Connects to the invite's key service and enters its room. Later interruptions are mended
     /// by the client itself. Call it inside a tokio runtime.
     ///
+    /// The client keeps the [`Vault`] up to date, and has it until it ends. A bare
+    /// [`Identity`](crate::device::Identity) is kept nowhere.
+    ///
     /// # Errors
     /// [`ClientError::Service`], [`ClientError::Refused`] or [`ClientError::Timeout`] if the
-    /// room cannot be entered now; [`ClientError::Invite`], [`ClientError::Endpoint`].
-    pub async fn connect(invite: &Invite, identity: Identity) -> Result<Self, ClientError> {
-        Self::connect_with(invite, identity, &Trust::platform()).await
+    /// room cannot be entered now; [`ClientError::Invite`], [`ClientError::Endpoint`],
+    /// [`ClientError::Vault`].
+    pub async fn connect(invite: &Invite, vault: impl Into<Vault>) -> Result<Self, ClientError> {
+        Self::connect_with(invite, vault, &Trust::platform()).await
     }
 
     /// The same, with other certificates than the platform's.
@@ -149,9 +168,10 @@ impl Client {
     /// As [`connect`](Self::connect).
     pub async fn connect_with(
         invite: &Invite,
-        identity: Identity,
+        vault: impl Into<Vault>,
         trust: &Trust,
     ) -> Result<Self, ClientError> {
+        let (identity, store) = vault.into().into_parts();
         let door = invite.door_key()?;
         let mut endpoint = Endpoint::new(identity)?;
         endpoint.enter(invite.room_keys());
@@ -164,6 +184,8 @@ impl Client {
         let (room_in, room) = watch::channel(RoomView::default());
         let meter = Meter::default();
         let weak_events = events.downgrade();
+        let keeper = Keeper::new(store, weak_events.clone())?;
+        let kept = keeper.kept();
         let (up, ups) = watch::channel(());
         let publishing = Publishing::new(directory.clone(), calls.downgrade());
         let driver = Driver {
@@ -175,6 +197,7 @@ impl Client {
             room: room_in,
             unsent: VecDeque::new(),
             meter: meter.clone(),
+            keeper,
             up,
         };
         // The task ends with the last handle, whose sender of calls it waits for.
@@ -189,6 +212,7 @@ impl Client {
             room,
             directory,
             meter,
+            kept,
         };
         let entered = async {
             loop {
@@ -304,48 +328,27 @@ impl Client {
     /// Asks for the key of a stream and waits until it is here.
     ///
     /// # Errors
-    /// [`ClientError::Withheld`] if the publisher refuses, [`ClientError::StreamEnded`] if the
-    /// stream ends or its publisher goes before that, [`ClientError::Endpoint`],
-    /// [`ClientError::Ended`].
+    /// As [`ask_for`](Self::ask_for) and [`Subscription::key`].
     pub async fn subscribe_to(&self, offer: Offer) -> Result<Subscription, ClientError> {
-        // Both before the question is asked, so that no answer is missed.
-        let (mut events, later_events) = (self.events(), self.events());
-        let client = self.clone();
+        let subscription = self.ask_for(offer).await?;
+        subscription.key().await?;
+        Ok(subscription)
+    }
+
+    /// Asks for the key of a stream without waiting for it: for applications that show meanwhile
+    /// how that goes ([`Subscription::state`]). [`Subscription::key`] waits.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    pub async fn ask_for(&self, offer: Offer) -> Result<Subscription, ClientError> {
+        // Before the question is asked, so that no answer is missed.
+        let (client, events) = (self.clone(), self.events());
         // The handle is made there: if nobody waits for it any more, its drop unsubscribes.
-        let subscribed = self.call(move |endpoint, now| {
+        let asked = self.call(move |endpoint, now| {
             endpoint.subscribe(&offer.bytes, "", now)?;
-            Ok::<_, EndpointError>(Subscription { client, offer, events: later_events })
+            Ok::<_, EndpointError>(Subscription { client, offer, events })
         });
-        let subscription = subscribed.await??;
-        let stream = subscription.stream();
-        let mut room = self.room.clone();
-        let mut known = room.borrow_and_update().is_offered(stream);
-        loop {
-            tokio::select! {
-                event = next_event(&mut events) => match event? {
-                    ClientEvent::Stream(event) if handles::subject(&event) == Some(stream) => {
-                        match event {
-                            Event::KeyReceived { .. } => return Ok(subscription),
-                            Event::Withheld { code, retrying: false, .. } => {
-                                return Err(ClientError::Withheld(code));
-                            }
-                            Event::Ended { .. } => return Err(ClientError::StreamEnded),
-                            _ => {}
-                        }
-                    }
-                    _ => {}
-                },
-                changed = room.changed() => {
-                    changed.map_err(|_| ClientError::Ended)?;
-                    let offered = room.borrow_and_update().is_offered(stream);
-                    // An offer that came by another way than the room says nothing by its lack.
-                    if known && !offered {
-                        return Err(ClientError::StreamEnded);
-                    }
-                    known |= offered;
-                }
-            }
-        }
+        Ok(asked.await??)
     }
 
     /// Makes this client keep every key that its later subscriptions are sent, as a dishonest
@@ -356,6 +359,20 @@ impl Client {
     /// [`ClientError::Ended`].
     pub async fn hoard_keys(&self) -> Result<Hoard, ClientError> {
         self.call(|endpoint, _| endpoint.hoard_keys()).await
+    }
+
+    /// Waits until what the calls before have decided is on disk.
+    pub(super) async fn kept(&self) -> Result<(), ClientError> {
+        if self.kept.is_kept() {
+            // When this is called, what came before was handed over, unless that failed.
+            let failure = self.call(|endpoint, _| endpoint.persist_failure()).await?;
+            let kept = match failure {
+                Some(error) => Err(self.kept.refused(error)),
+                None => self.kept.wait().await,
+            };
+            kept.map_err(ClientError::NotKept)?;
+        }
+        Ok(())
     }
 
     async fn call<T: Send + 'static>(

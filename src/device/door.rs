@@ -1,57 +1,126 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::primitives::{DeviceId, RoomId};
+
+/// Admissions that are remembered, over all rooms. When there are more, the oldest are forgotten:
+/// should their rooms be closed, those devices are not let in again. That a room is closed is never
+/// forgotten.
+const MAX_ADMITTED: usize = 1 << 16;
+/// How many are forgotten together, since all are gone through for it.
+const FORGOTTEN_AT_ONCE: usize = MAX_ADMITTED / 16;
 
 /// Which rooms this device closed, and who was admitted in each.
 ///
 /// A kick closes the room's door: whoever was removed still has the invite and could come back
 /// as a new device. From then on only devices admitted before may subscribe.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Doors(BTreeMap<RoomId, Door>);
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Doors {
+    rooms: BTreeMap<RoomId, Door>,
+    /// The number of the next admission, and how many are remembered.
+    #[serde(skip)]
+    next: u64,
+    #[serde(skip)]
+    count: usize,
+}
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Door {
     closed: bool,
-    admitted: BTreeSet<DeviceId>,
+    /// Who was admitted, and the admission's number.
+    admitted: BTreeMap<DeviceId, u64>,
 }
 
 impl Doors {
     /// Whether a room's door is closed to a device.
     pub(crate) fn is_closed_to(&self, room: RoomId, device: DeviceId) -> bool {
-        self.0.get(&room).is_some_and(|door| door.closed && !door.admitted.contains(&device))
+        let door = self.rooms.get(&room);
+        door.is_some_and(|door| door.closed && !door.admitted.contains_key(&device))
     }
 
     /// Whether a device was ever let into one of our rooms.
     pub(crate) fn knows(&self, device: DeviceId) -> bool {
-        self.0.values().any(|door| door.admitted.contains(&device))
+        self.rooms.values().any(|door| door.admitted.contains_key(&device))
     }
 
-    /// True if that is news.
+    /// A device was let into a room. True if it had not been before.
     pub(crate) fn admitted(&mut self, room: RoomId, device: DeviceId) -> bool {
-        self.0.entry(room).or_default().admitted.insert(device)
+        let number = self.next;
+        self.next += 1;
+        let before = self.rooms.entry(room).or_default().admitted.insert(device, number);
+        self.count += usize::from(before.is_none());
+        if self.count > MAX_ADMITTED {
+            self.forget_oldest();
+        }
+        before.is_none()
     }
 
-    /// Closes a room.
-    pub(crate) fn close(&mut self, room: RoomId) {
-        self.0.entry(room).or_default().closed = true;
+    fn forget_oldest(&mut self) {
+        let doors = self.rooms.values();
+        let mut numbers: Vec<_> = doors.flat_map(|door| door.admitted.values().copied()).collect();
+        let (_, first_kept, _) = numbers.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        let first_kept = *first_kept;
+        self.rooms.retain(|_, door| {
+            door.admitted.retain(|_, number| *number >= first_kept);
+            door.closed || !door.admitted.is_empty()
+        });
+        self.count -= FORGOTTEN_AT_ONCE;
+    }
+
+    /// Closes a room. True if it was open.
+    pub(crate) fn close(&mut self, room: RoomId) -> bool {
+        !std::mem::replace(&mut self.rooms.entry(room).or_default().closed, true)
     }
 
     /// Shuts a device out: every room that it was in is closed behind it, since it has their invites.
     pub(crate) fn shut_out(&mut self, device: DeviceId) {
-        for door in self.0.values_mut() {
-            door.closed |= door.admitted.remove(&device);
+        for door in self.rooms.values_mut() {
+            if door.admitted.remove(&device).is_some() {
+                self.count -= 1;
+                door.closed = true;
+            }
         }
     }
 
     /// Opens a room again. False if it was open.
     pub(crate) fn reopen(&mut self, room: RoomId) -> bool {
-        self.0.get_mut(&room).is_some_and(|door| std::mem::take(&mut door.closed))
+        let Some(door) = self.rooms.get_mut(&room) else { return false };
+        let was_closed = std::mem::take(&mut door.closed);
+        if door.admitted.is_empty() {
+            self.rooms.remove(&room);
+        }
+        was_closed
     }
 
     /// The rooms that are closed.
     pub fn closed(&self) -> impl Iterator<Item = RoomId> {
-        self.0.iter().filter(|(_, door)| door.closed).map(|(room, _)| *room)
+        self.rooms.iter().filter(|(_, door)| door.closed).map(|(room, _)| *room)
     }
 }
+
+impl<'de> Deserialize<'de> for Doors {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Kept {
+            rooms: BTreeMap<RoomId, Door>,
+        }
+        let Kept { rooms } = Kept::deserialize(deserializer)?;
+        let mut doors = Self::default();
+        let mut admissions = Vec::new();
+        for (room, Door { closed, admitted }) in rooms {
+            if closed {
+                doors.close(room);
+            }
+            admissions.extend(admitted.into_iter().map(|(device, number)| (number, room, device)));
+        }
+        admissions.sort_unstable();
+        for (_, room, device) in admissions {
+            doors.admitted(room, device);
+        }
+        Ok(doors)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, time::Duration};
 
-use super::Identity;
+use super::{Identity, identity::overwrite_drawn};
 use crate::{
     primitives::Timestamp,
     protocol::{DeviceKeys, FallbackKey, KeysUpload, OneTimeKey, PublicKey},
@@ -58,6 +58,7 @@ impl KeyPool {
         let created = {
             let mut account = identity.account();
             let created = account.generate_one_time_keys(count).created;
+            overwrite_drawn();
             // What is published is known here; the account need not offer it.
             account.mark_keys_as_published();
             created
@@ -83,6 +84,7 @@ impl KeyPool {
             let key = {
                 let mut account = identity.account();
                 account.generate_fallback_key();
+                overwrite_drawn();
                 // The one just made: the account shows it until it is marked as published.
                 let created = account.fallback_key().into_values().next();
                 account.mark_keys_as_published();

@@ -10,13 +10,16 @@ use crate::{
 ///
 /// None of it can lead to a key being used again, should an old copy be restored; but what was
 /// decided since is lost then.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
     trust: TrustStore,
     doors: Doors,
     /// Counts the changes, so that each is kept once.
     #[serde(skip)]
     changes: u64,
+    /// Those of them that the user made.
+    #[serde(skip)]
+    decisions: u64,
 }
 
 impl Memory {
@@ -35,9 +38,14 @@ impl Memory {
         self.changes
     }
 
+    /// Grows with each decision of the user.
+    pub(crate) fn decisions(&self) -> u64 {
+        self.decisions
+    }
+
     /// A decision of the user about devices.
     pub fn decide<T>(&mut self, decide: impl FnOnce(&mut TrustStore) -> T) -> T {
-        self.changes += 1;
+        self.decided();
         decide(&mut self.trust)
     }
 
@@ -71,10 +79,22 @@ impl Memory {
         self.doors.close(room);
     }
 
+    /// Closes a room.
+    pub(crate) fn close(&mut self, room: RoomId) {
+        self.changes += u64::from(self.doors.close(room));
+    }
+
     /// Opens a room again to whoever has its invite. False if it was open.
     pub fn reopen(&mut self, room: RoomId) -> bool {
         let was_closed = self.doors.reopen(room);
-        self.changes += u64::from(was_closed);
+        if was_closed {
+            self.decided();
+        }
         was_closed
+    }
+
+    fn decided(&mut self) {
+        self.changes += 1;
+        self.decisions += 1;
     }
 }

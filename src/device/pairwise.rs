@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::Identity;
 use crate::{
-    primitives::{DeviceId, RoomId, StreamRef},
+    primitives::{DeviceId, RoomId, StreamId, StreamRef},
     protocol::{Carrier, Envelope, OlmCarrier, OlmMessage, OlmPlaintext, Place, PublicKey},
 };
 
@@ -43,7 +43,10 @@ pub(crate) struct Between {
 /// An Olm session with one device, for one subscription.
 pub(crate) struct Pairwise {
     session: Session,
-    between: Between,
+    us: DeviceId,
+    peer: DeviceId,
+    stream: StreamId,
+    is_publisher: bool,
     /// What our messages say, and what those of the other side must say.
     ours: Place,
     theirs: Place,
@@ -52,8 +55,16 @@ pub(crate) struct Pairwise {
 impl Pairwise {
     fn new(session: Session, between: Between) -> Self {
         let Between { room, stream, us, peer } = between;
-        let ours = Place::new(room, stream, us, peer);
-        Self { session, between, ours, theirs: Place::new(room, stream, peer, us) }
+        // Of where it is, no more is kept than what is said again: a publisher has thousands.
+        Self {
+            session,
+            us,
+            peer,
+            stream: stream.stream,
+            is_publisher: stream.publisher == us,
+            ours: Place::new(room, stream, us, peer),
+            theirs: Place::new(room, stream, peer, us),
+        }
     }
 
     /// A session with the owner of a one-time key.
@@ -101,7 +112,7 @@ impl Pairwise {
 
     /// The other side.
     pub(crate) fn peer(&self) -> DeviceId {
-        self.between.peer
+        self.peer
     }
 
     /// Encrypts a message into an envelope.
@@ -110,15 +121,14 @@ impl Pairwise {
         let encrypted = self.session.encrypt(&*plaintext).map_err(|_| PairwiseError::Session)?;
         let (message_type, ciphertext) = encrypted.to_parts();
         let message_type = u8::try_from(message_type).map_err(|_| PairwiseError::Syntax)?;
-        let Between { stream, us, peer, .. } = self.between;
         let carrier = OlmCarrier {
-            recipient: peer,
-            stream: stream.stream,
-            from_publisher: stream.publisher == us,
+            recipient: self.peer,
+            stream: self.stream,
+            from_publisher: self.is_publisher,
             message_type,
             ciphertext,
         };
-        Ok(Envelope { sender: us, carrier: Carrier::Olm(carrier) })
+        Ok(Envelope { sender: self.us, carrier: Carrier::Olm(carrier) })
     }
 
     /// Decrypts a message of this session.

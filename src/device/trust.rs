@@ -4,18 +4,15 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use unicode_security::confusable_detection::skeleton;
 
-use crate::{
-    primitives::DeviceId,
-    protocol::{PublicKey, Subscribe},
-};
+use super::name::{Look, looks, tidy};
+use crate::{primitives::DeviceId, protocol::PublicKey};
 
-/// Devices that are kept only because they were seen. When there are more, the oldest is forgotten;
-/// those that the user decided about are kept for ever.
+/// Devices that are kept as no more than pinned. When there are more, those that were pinned first
+/// are forgotten; those that are verified or blocked are kept for ever.
 const MAX_PINNED: usize = 4096;
-/// The longest name of a device that is kept, in bytes.
-pub const MAX_NAME: usize = Subscribe::MAX_NAME;
+/// How many are forgotten together, since all are gone through for it.
+const FORGOTTEN_AT_ONCE: usize = MAX_PINNED / 16;
 
 /// What is known of a device.
 #[derive(
@@ -26,10 +23,10 @@ pub enum TrustState {
     /// It was never admitted to a stream of ours, nor we to one of its own.
     #[default]
     Unknown,
-    /// Its keys and name are those that it had when it was first seen.
+    /// Its keys and name are those that it had when it was first seen, or that the user pinned.
     Pinned,
-    /// Its keys and name were compared by people: see [`sas`](super::sas) and
-    /// [`DeviceCard`](super::DeviceCard).
+    /// Its keys and name were compared by people: see
+    /// [`Endpoint::verify`](crate::endpoint::Endpoint) and the device's card.
     Verified,
     /// The user blocked it: it gets nothing from us, and nothing is taken from it.
     Blocked,
@@ -70,6 +67,7 @@ pub struct KnownDevice {
     /// Its Curve25519 key, which Olm uses. `None` if it was blocked before that was seen.
     pub curve25519: Option<PublicKey>,
     /// The name that it had when it was pinned or verified; what it says later does not change it.
+    /// Empty if it had none, or one that another device is known by: it may get one later.
     pub name: String,
     /// What is known of it; never [`TrustState::Unknown`].
     pub state: TrustState,
@@ -79,14 +77,17 @@ pub struct KnownDevice {
 ///
 /// A name is trusted only as far as it is bound to keys here: a device that bears a known name and
 /// other keys is not trusted ([`Distrust`]) until the user pins or verifies it under that name, too.
-#[derive(Debug, Default)]
+/// So one user's devices may all have one name. A device that is known goes on being known by the
+/// name of then, whatever it calls itself later.
+#[derive(Clone, Debug, Default)]
 pub struct TrustStore {
-    devices: BTreeMap<DeviceId, (u64, KnownDevice)>,
-    /// Those that are only pinned, the oldest first.
-    pinned: BTreeMap<u64, DeviceId>,
-    /// Who is known by a name, whatever of it looks the same.
-    names: BTreeMap<String, BTreeSet<DeviceId>>,
+    /// With a number, in the order in which they were put here.
+    devices: BTreeMap<DeviceId, Box<(u64, KnownDevice)>>,
     next: u64,
+    /// How many are no more than pinned.
+    pinned: usize,
+    /// Who is known by a name, whatever of it looks the same.
+    names: BTreeSet<(Look, DeviceId)>,
 }
 
 impl TrustStore {
@@ -97,12 +98,12 @@ impl TrustStore {
 
     /// The device as it is known.
     pub fn get(&self, device: &DeviceId) -> Option<&KnownDevice> {
-        self.devices.get(device).map(|(_, known)| known)
+        self.devices.get(device).map(|entry| &entry.1)
     }
 
     /// All known devices, by their ids.
     pub fn iter(&self) -> impl Iterator<Item = &KnownDevice> {
-        self.devices.values().map(|(_, known)| known)
+        self.devices.values().map(|entry| &entry.1)
     }
 
     /// Compares what a device says of itself with what is known.
@@ -115,29 +116,58 @@ impl TrustStore {
         curve25519: &PublicKey,
         name: &str,
     ) -> Result<TrustState, Distrust> {
-        let known = self.get(device);
-        let state = known.map_or(TrustState::Unknown, |known| known.state);
-        if state == TrustState::Blocked {
-            return Err(Distrust::Blocked);
-        }
-        if known.and_then(|known| known.curve25519).is_some_and(|pinned| pinned != *curve25519) {
-            return Err(Distrust::KeyChanged);
-        }
-        let look = look(name);
-        match self.names.get(&look) {
-            Some(bearers) if !bearers.contains(device) => {
-                Err(bearers.first().map_or(Distrust::KeyChanged, |by| Distrust::NameTaken(*by)))
-            }
-            _ => Ok(state),
+        let state = self.check_keys(device, curve25519)?;
+        match self.others_known_as(device, name) {
+            Some(other) => Err(Distrust::NameTaken(other)),
+            None => Ok(state),
         }
     }
 
-    /// Pins a device that was not known, as what it says that it is. True if that is news.
+    /// The same without regard to its name.
+    pub(crate) fn check_keys(
+        &self,
+        device: &DeviceId,
+        curve25519: &PublicKey,
+    ) -> Result<TrustState, Distrust> {
+        let Some(known) = self.get(device) else { return Ok(TrustState::Unknown) };
+        if known.state == TrustState::Blocked {
+            Err(Distrust::Blocked)
+        } else if known.curve25519.is_some_and(|pinned| pinned != *curve25519) {
+            Err(Distrust::KeyChanged)
+        } else {
+            Ok(known.state)
+        }
+    }
+
+    /// A device that is known by this name, if this one is not.
+    fn others_known_as(&self, device: &DeviceId, name: &str) -> Option<DeviceId> {
+        let unknown_as = looks(name).filter(|look| !self.names.contains(&(*look, *device)));
+        unknown_as.filter_map(|look| self.bearer(look)).next()
+    }
+
+    /// The first of those who are known by a name that looks so.
+    fn bearer(&self, look: Look) -> Option<DeviceId> {
+        let all = (look, DeviceId::from_bytes([0; 32]))..=(look, DeviceId::from_bytes([255; 32]));
+        self.names.range(all).next().map(|(_, device)| *device)
+    }
+
+    /// Pins a device that was not known, as what it says that it is. A name that another device is
+    /// known by is not bound to it: that is for the user to say. True if that is news.
     pub(crate) fn see(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) -> bool {
-        if self.devices.contains_key(&device) {
+        let known = self.get(&device);
+        let is_known = known.is_some();
+        // A pin without a name has room for one.
+        let is_complete =
+            known.is_some_and(|known| known.state != TrustState::Pinned || !known.name.is_empty());
+        let is_taken = self.others_known_as(&device, name).is_some();
+        let name = if is_taken { String::new() } else { tidy(name) };
+        if is_complete || (is_known && name.is_empty()) {
             return false;
         }
-        self.put(device, Some(curve25519), name, TrustState::Pinned);
+        if self.check_keys(&device, &curve25519).is_err() {
+            return false;
+        }
+        self.put(device, Some(curve25519), &name, TrustState::Pinned);
         true
     }
 
@@ -152,6 +182,15 @@ impl TrustStore {
         self.put(device, Some(curve25519), name, TrustState::Verified);
     }
 
+    /// The user takes a device for what it says that it is now. It stays verified if its keys are
+    /// those that were.
+    pub(crate) fn accept(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) {
+        match self.check_keys(&device, &curve25519) {
+            Ok(TrustState::Verified) => self.verify(device, curve25519, name),
+            _ => self.pin(device, curve25519, name),
+        }
+    }
+
     /// Blocks a device, known or not.
     pub fn block(&mut self, device: DeviceId) {
         let (curve25519, name) = self
@@ -162,16 +201,22 @@ impl TrustStore {
 
     /// Forgets a device, blocked or not. False if it was not known.
     pub fn forget(&mut self, device: &DeviceId) -> bool {
-        let Some((number, known)) = self.devices.remove(device) else { return false };
-        self.pinned.remove(&number);
-        let look = look(&known.name);
-        if let Some(bearers) = self.names.get_mut(&look) {
-            bearers.remove(device);
-            if bearers.is_empty() {
-                self.names.remove(&look);
-            }
+        let Some(entry) = self.devices.remove(device) else { return false };
+        let (_, known) = *entry;
+        self.pinned -= usize::from(known.state == TrustState::Pinned);
+        for look in looks(&known.name) {
+            self.names.remove(&(look, *device));
         }
         true
+    }
+
+    fn forget_oldest(&mut self) {
+        let pinned = self.devices.values().filter(|entry| entry.1.state == TrustState::Pinned);
+        let mut pinned: Vec<_> = pinned.map(|entry| (entry.0, entry.1.device)).collect();
+        pinned.sort_unstable();
+        for (_, oldest) in pinned.into_iter().take(FORGOTTEN_AT_ONCE) {
+            self.forget(&oldest);
+        }
     }
 
     fn put(
@@ -182,46 +227,30 @@ impl TrustStore {
         state: TrustState,
     ) {
         self.forget(&device);
-        let name = cut(name);
         let number = self.next;
         self.next += 1;
         if state == TrustState::Pinned {
-            if self.pinned.len() >= MAX_PINNED
-                && let Some((_, oldest)) = self.pinned.pop_first()
-            {
-                self.forget(&oldest);
+            self.pinned += 1;
+            if self.pinned > MAX_PINNED {
+                self.forget_oldest();
             }
-            self.pinned.insert(number, device);
         }
-        let look = look(name);
-        // Whoever has no name is nobody in particular; a blocked device does not keep its name from
-        // others.
-        if !look.is_empty() && state != TrustState::Blocked {
-            self.names.entry(look).or_default().insert(device);
+        // A blocked device does not keep its name from others.
+        if state != TrustState::Blocked {
+            for look in looks(name) {
+                self.names.insert((look, device));
+            }
         }
-        let known = KnownDevice { device, curve25519, name: name.to_owned(), state };
-        self.devices.insert(device, (number, known));
+        let known = KnownDevice { device, curve25519, name: tidy(name), state };
+        self.devices.insert(device, Box::new((number, known)));
     }
-}
-
-/// What a name looks like to people: without what no reader sees, and with one letter for those
-/// that look alike (Unicode Technical Standard #39).
-fn look(name: &str) -> String {
-    let plain: String = skeleton(&cut(name).to_lowercase()).collect();
-    plain.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
-}
-
-/// A name as far as it is kept.
-fn cut(name: &str) -> &str {
-    let name = name.trim();
-    &name[..name.floor_char_boundary(MAX_NAME)]
 }
 
 impl Serialize for TrustStore {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut in_order: Vec<_> = self.devices.values().collect();
-        in_order.sort_by_key(|(number, _)| *number);
-        serializer.collect_seq(in_order.into_iter().map(|(_, known)| known))
+        in_order.sort_by_key(|entry| entry.0);
+        serializer.collect_seq(in_order.into_iter().map(|entry| &entry.1))
     }
 }
 
@@ -234,3 +263,6 @@ impl<'de> Deserialize<'de> for TrustStore {
         Ok(store)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Ended, Endpoint, Event, MessageError, Offer, Output, effects};
 use crate::{
-    device::{Distrust, MAX_NAME},
+    device::{Distrust, MAX_NAME, TrustState, tidy},
     primitives::{DeviceId, RoomId, RoomKeys, StreamRef, Timestamp},
     protocol::{
         Answers, Carrier, Envelope, Kind, OfferHash, OlmCarrier, SignedMessage, StreamEnd,
@@ -59,8 +59,15 @@ impl Endpoint {
         let before = subscription.is_confirmed();
         subscription.handle_olm(&mut fx, carrier)?;
         if !before && subscription.is_confirmed() {
-            let StreamOffer { curve25519, name, .. } = subscription.offer();
-            self.memory.seen(sender, *curve25519, name);
+            let StreamOffer { curve25519, name, .. } = subscription.offer().clone();
+            // Two that call themselves the same may have been asked at once; the first has the name.
+            if let Err(distrust) = self.memory.trust().check(&sender, &curve25519, &name) {
+                let event = Event::Distrusted { stream, name, distrust };
+                self.outputs.push_back(Output::Event(event));
+                self.give_up(stream, Ended::Distrusted, now);
+                return Ok(());
+            }
+            self.memory.seen(sender, curve25519, &name);
             self.retire_older(stream, now);
         }
         Ok(())
@@ -104,13 +111,15 @@ impl Endpoint {
         now: Timestamp,
     ) -> Result<(), MessageError> {
         let room = signed.room;
+        // It is told so if it asks for a stream; whatever else it says has no effect.
+        let is_blocked = self.memory.trust().state(&sender) == TrustState::Blocked;
+        if is_blocked && signed.kind != Kind::Subscribe {
+            return Err(MessageError::Blocked);
+        }
         match signed.kind {
             Kind::StreamOffer => {
                 let offer = self.read_offer(bytes)?;
                 let distrust = self.distrust(&offer);
-                if distrust == Some(Distrust::Blocked) {
-                    return Err(MessageError::Blocked);
-                }
                 self.offers.note(&offer)?;
                 let (stream, name) = (offer.stream, offer.content.name.clone());
                 self.outputs.push_back(Output::Event(Event::Offered(Box::new(offer))));
@@ -176,25 +185,20 @@ impl Endpoint {
     ) -> Result<(), MessageError> {
         self.for_us(sender, signed)?;
         let room = signed.room;
-        let subscribe: Subscribe = read(signed)?;
+        let mut subscribe: Subscribe = read(signed)?;
         let is_too_long = subscribe.claim.len() > Subscribe::MAX_CLAIM
             || subscribe.name.len() > Subscribe::MAX_NAME;
         if is_too_long {
             return Err(MessageError::Content(signed.kind));
         }
+        subscribe.name = tidy(&subscribe.name);
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         let Some(publication) = self.publications.get_mut(&subscribe.stream) else {
             let keys = self.rooms.get(&room).ok_or(MessageError::UnknownRoom(room))?;
             return Err(unknown_stream(&mut fx, keys, sender, &subscribe));
         };
         if publication.room_keys().room() != room {
-            publication.refuse(
-                &mut fx,
-                sender,
-                &subscribe,
-                WithheldCode::NotAdmitted,
-                Refusal::WrongRoom,
-            );
+            publication.refuse(&mut fx, sender, &subscribe, Refusal::WrongRoom);
             return Err(MessageError::UnknownRoom(room));
         }
         let has_invite = has_invite(publication.room_keys(), sender, signed);
@@ -214,10 +218,11 @@ impl Endpoint {
             return Err(MessageError::Content(signed.kind));
         }
         self.member(publisher, &signed)?;
-        let content: StreamOffer = read(&signed)?;
+        let mut content: StreamOffer = read(&signed)?;
         if content.name.len() > MAX_NAME {
             return Err(MessageError::Content(Kind::StreamOffer));
         }
+        content.name = tidy(&content.name);
         let stream = StreamRef { publisher, stream: content.stream };
         let hash = OfferHash::of(&signed.payload);
         Ok(Offer { stream, room: signed.room, content, bytes: bytes.to_vec(), hash })

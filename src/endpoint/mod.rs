@@ -11,6 +11,38 @@
 //! 3. **Time**: then [`poll_timeout`](Endpoint::poll_timeout) says when to call
 //!    `handle_timeout` at the latest.
 //!
+//! A device that [is sealed](Identity::seal_with) outlives its endpoint: what it has to remember
+//! comes as [`Output::Persist`], and is kept instead of what came before.
+//!
+//! ```
+//! use olmcast::{
+//!     device::{Identity, SealingKey},
+//!     endpoint::{Endpoint, Output},
+//!     primitives::Timestamp,
+//! };
+//!
+//! let key = SealingKey::generate()?;
+//! let mut identity = Identity::generate();
+//! identity.seal_with(&key)?;
+//! let mut kept = identity.sealed()?; // On disk, say, written so that a crash leaves it whole.
+//!
+//! let mut endpoint = Endpoint::new(identity)?;
+//! let stranger = Identity::generate().device();
+//! endpoint.block(stranger, Timestamp::from(std::time::SystemTime::now()));
+//! while let Some(output) = endpoint.poll_output() {
+//!     match output {
+//!         Output::Persist { sealed } => kept = sealed, // Before what follows from it is sent.
+//!         Output::Send { .. } | Output::Event(_) => {}
+//!         _ => {}
+//!     }
+//! }
+//! drop(endpoint);
+//!
+//! let endpoint = Endpoint::new(Identity::open(&kept, &key)?)?;
+//! assert!(endpoint.memory().trust().get(&stranger).is_some());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The channel may lose, repeat, delay and reorder messages. Encryptors and decryptors are
 //! handles that the endpoint keeps supplied with keys; they may live on any thread.
 //!
@@ -35,6 +67,7 @@
 mod error;
 mod inbox;
 mod offers;
+mod persist;
 mod publish;
 mod trusting;
 mod verification;
@@ -51,8 +84,8 @@ pub use self::{
 pub use crate::device::{Emoji, ShortAuthString, VerificationState};
 pub use crate::protocol::CancelReason;
 pub use crate::stream::{
-    Admission, Ended, Event, Hoard, HolderState, LeaveReason, Offer, Output, Recipient, Refusal,
-    RotationCause, SubscriptionState, SubscriptionStatus,
+    Admission, AskingState, Ended, Event, Hoard, HolderState, LeaveReason, Offer, Output,
+    Recipient, Refusal, RotationCause, StreamCode, SubscriptionState, SubscriptionStatus,
 };
 use crate::{
     device::{Identity, KeyPool, Memory, Signer},
@@ -62,6 +95,7 @@ use crate::{
     stream::{Effects, Publication, Subscription},
 };
 use offers::Offers;
+use persist::Persist;
 use verification::Verifications;
 
 /// One device: its account, its rooms, what it publishes and what it receives.
@@ -71,6 +105,7 @@ pub struct Endpoint {
     rng: StdRng,
     rooms: IndexMap<RoomId, RoomKeys>,
     memory: Memory,
+    persist: Persist,
     publications: IndexMap<StreamId, Publication>,
     subscriptions: IndexMap<StreamRef, Subscription>,
     offers: Offers,
@@ -102,6 +137,7 @@ impl Endpoint {
             rng: StdRng::from_seed(seed),
             rooms: IndexMap::new(),
             memory,
+            persist: Persist::default(),
             publications: IndexMap::new(),
             subscriptions: IndexMap::new(),
             offers: Offers::default(),
@@ -146,7 +182,27 @@ impl Endpoint {
 
     /// The holders of a stream of ours, in the order in which they joined.
     pub fn holders(&self, stream: StreamId) -> Vec<HolderState> {
-        self.publications.get(&stream).map_or_else(Vec::new, |p| p.holders().collect())
+        let trust = self.memory.trust();
+        self.publications.get(&stream).map_or_else(Vec::new, |p| p.holders(trust).collect())
+    }
+
+    /// Those who wait for the user's answer to come in to a stream of ours, and why they are asked
+    /// about, in the order in which they came. Answer with [`admit`](Self::admit) or
+    /// [`refuse`](Self::refuse).
+    pub fn asking(&self, stream: StreamId) -> Vec<AskingState> {
+        let trust = self.memory.trust();
+        self.publications.get(&stream).map_or_else(Vec::new, |p| p.asking(trust).collect())
+    }
+
+    /// A number for people to compare, of a stream of ours or one that is subscribed to: whoever
+    /// sees the same has the same session and was told the same roster. `None` before the first
+    /// key. It costs some 5 ms, so ask for it when it is to be shown.
+    pub fn stream_code(&self, stream: StreamRef) -> Option<StreamCode> {
+        if stream.publisher == self.device() {
+            self.publications.get(&stream.stream)?.code()
+        } else {
+            self.subscriptions.get(&stream)?.code()
+        }
     }
 
     /// Where a stream of ours is.
@@ -156,7 +212,7 @@ impl Endpoint {
 
     /// Where a subscribed stream is, as far as we know, and how many of its frames were opened.
     pub fn subscription(&self, stream: StreamRef) -> Option<SubscriptionState> {
-        Some(self.subscriptions.get(&stream)?.state())
+        Some(self.subscriptions.get(&stream)?.state(self.memory.trust()))
     }
 
     // Inputs
@@ -171,6 +227,7 @@ impl Endpoint {
             subscription.handle_timeout(&mut fx, &mut self.sequence);
         }
         self.verifications.handle_timeout(&mut fx);
+        self.persist_gathered(now);
     }
 
     /// Our own connection is back: what was sent meanwhile may be lost, so whatever is not answered
@@ -277,7 +334,7 @@ impl Endpoint {
     ) -> Result<(), EndpointError> {
         let publication = self.publications.get_mut(&stream).ok_or(EndpointError::UnknownStream)?;
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        let asked = publication.refuse_request(&mut fx, device);
+        let asked = publication.refuse_request(&mut fx, device, Refusal::NotAdmitted);
         if asked { Ok(()) } else { Err(EndpointError::NotAsked) }
     }
 
@@ -294,9 +351,10 @@ impl Endpoint {
         now: Timestamp,
     ) -> Result<(), EndpointError> {
         let publication = self.publications.get(&stream).ok_or(EndpointError::UnknownStream)?;
-        let asks = self.publications.values().any(|publication| publication.is_asked_by(device));
+        let is_here = |p: &Publication| p.is_asked_by(device) || p.is_held_by(device);
+        let is_known = self.publications.values().any(is_here) || self.memory.doors().knows(device);
         // A mistyped id must not close the room to everybody who is still to come.
-        if !asks && !self.memory.doors().knows(device) {
+        if !is_known {
             return Err(EndpointError::NotAHolder);
         }
         self.memory.kick(publication.room_keys().room(), device);
@@ -377,6 +435,7 @@ impl Endpoint {
 
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.persist_decisions();
         self.outputs.pop_front()
     }
 
@@ -385,7 +444,8 @@ impl Endpoint {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let publications = self.publications.values().map(Publication::poll_timeout);
         let subscriptions = self.subscriptions.values().filter_map(Subscription::poll_timeout);
-        publications.chain(subscriptions).chain(self.verifications.poll_timeout()).min()
+        let streams = publications.chain(subscriptions);
+        streams.chain(self.verifications.poll_timeout()).chain(self.persist_timeout()).min()
     }
 }
 

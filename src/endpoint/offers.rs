@@ -1,7 +1,10 @@
 use indexmap::IndexMap;
 
 use super::MessageError;
-use crate::{primitives::StreamRef, stream::Offer};
+use crate::{
+    primitives::{DeviceId, StreamRef},
+    stream::Offer,
+};
 
 /// Offers kept for one publisher.
 const MAX_PER_PUBLISHER: usize = 16;
@@ -45,6 +48,14 @@ impl Offers {
         Ok(())
     }
 
+    /// Forgets all streams of a publisher.
+    pub(super) fn forget_all_of(&mut self, publisher: DeviceId) -> Vec<StreamRef> {
+        let of_publisher = |stream: &&StreamRef| stream.publisher == publisher;
+        let streams: Vec<_> = self.0.keys().filter(of_publisher).copied().collect();
+        self.0.retain(|stream, _| stream.publisher != publisher);
+        streams
+    }
+
     /// Forgets a stream that ended. False if it was not known.
     pub(super) fn forget(&mut self, stream: StreamRef) -> bool {
         self.0.shift_remove(&stream).is_some()
@@ -56,7 +67,7 @@ mod tests {
     use super::*;
     use crate::{
         device::Identity,
-        primitives::{DeviceId, RoomId, StreamId, Timestamp},
+        primitives::{RoomId, StreamId, Timestamp},
         protocol::{OfferHash, StreamOffer},
     };
 

@@ -143,7 +143,7 @@ impl Endpoint {
             }
         };
         if self.memory.changes() != before {
-            self.review(now);
+            self.review(Some(sender), now);
         }
         taken
     }

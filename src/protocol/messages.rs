@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MessageId, PublicKey};
+use super::{MessageId, PublicKey, RosterDigest};
 use crate::primitives::{Codec, Generation, Step, StreamId, Timestamp, TrackId};
 
 /// What a message says. The name is part of what is signed or encrypted.
@@ -207,4 +207,6 @@ pub struct Beacon {
     pub generation: Generation,
     /// The new step.
     pub step: Step,
+    /// Who holds the key, those included for whom this step was made.
+    pub roster: RosterDigest,
 }

@@ -23,6 +23,7 @@ mod envelope;
 mod messages;
 mod olm;
 mod public_key;
+mod roster;
 pub mod service;
 mod verification;
 
@@ -37,6 +38,7 @@ pub use olm::{
     SESSION_KEY_LENGTH, StreamKey, StreamKeyAck, StreamKeyRequest,
 };
 pub use public_key::PublicKey;
+pub use roster::{RosterDigest, RosterHash};
 pub use verification::{
     CancelReason, VerificationAccept, VerificationCancel, VerificationDone, VerificationKey,
     VerificationMac, VerificationMessage, VerificationStart,

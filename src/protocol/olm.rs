@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::Answers;
+use super::{Answers, RosterDigest};
 use crate::{
     primitives::{DeviceId, Position, RoomId, Secret, StreamRef},
     sframe::CipherSuite,
@@ -42,15 +42,22 @@ impl Place {
     }
 }
 
-/// Which offer of a stream is meant: the SHA-256 hash of its payload as it was signed.
+/// Which offer of a stream is meant: the first half of the SHA-256 hash of its payload as it was
+/// signed. Only its publisher could make two of one hash, who may as well offer two streams; and in
+/// a handover to each of thousands the bytes count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfferHash([u8; 32]);
+pub struct OfferHash([u8; 16]);
 
 impl OfferHash {
     /// The hash of a `StreamOffer`'s payload.
     pub fn of(payload: &[u8]) -> Self {
-        Self(Sha256::digest(payload).into())
+        Self(first_half(Sha256::digest(payload).into()))
     }
+}
+
+/// Half of a SHA-256 hash.
+pub(super) fn first_half(hash: [u8; 32]) -> [u8; 16] {
+    std::array::from_fn(|at| hash[at])
 }
 
 /// The stream's key from a step on.
@@ -71,6 +78,8 @@ pub struct StreamKey {
     /// What it answers. A new generation, which nobody asks for, answers the `Subscribe` by
     /// which the holder came.
     pub answers: Answers,
+    /// Who holds the key.
+    pub roster: RosterDigest,
 }
 
 impl fmt::Debug for StreamKey {
@@ -163,6 +172,8 @@ pub struct Renewed {
     pub position: Position,
     /// The current offer.
     pub offer: OfferHash,
+    /// Who holds the key now.
+    pub roster: RosterDigest,
 }
 
 /// The messages that travel under Olm.
@@ -209,7 +220,7 @@ mod tests {
     use super::*;
     use crate::{
         primitives::{Generation, Step, StreamId},
-        protocol::PublicKey,
+        protocol::{PublicKey, RosterHash},
     };
 
     fn plaintext(message: OlmMessage) -> OlmPlaintext {
@@ -229,10 +240,32 @@ mod tests {
             suite: CipherSuite::default(),
             offer: OfferHash::of(b"offer"),
             answers: Answers::OneTimeKey(PublicKey(key)),
+            roster: RosterDigest {
+                version: u64::MAX,
+                holders: u32::MAX,
+                hash: RosterHash([8; 16]),
+            },
         });
         let bytes = plaintext(message.clone()).encode();
-        assert!((300..=352).contains(&bytes.len()), "{}", bytes.len());
+        assert!((320..=360).contains(&bytes.len()), "{}", bytes.len());
         assert_eq!(OlmPlaintext::decode(&bytes), Some(plaintext(message)));
+    }
+
+    /// vodozemac fills up to whole blocks of 16 bytes, at least one byte.
+    #[test]
+    fn with_all_that_is_likely_a_key_fits_22_blocks() {
+        let key = vodozemac::Curve25519PublicKey::from_bytes([9; 32]);
+        let (version, holders) = ((1 << 21) - 1, (1 << 14) - 1);
+        let bytes = plaintext(OlmMessage::StreamKey(StreamKey {
+            share: u64::MAX,
+            position: Position { generation: Generation(u32::MAX), step: Step::LAST },
+            session_key: Arc::new(Secret::fill(|bytes| bytes.fill(7))),
+            suite: CipherSuite::default(),
+            offer: OfferHash::of(b"offer"),
+            answers: Answers::OneTimeKey(PublicKey(key)),
+            roster: RosterDigest { version, holders, hash: RosterHash::of(b"roster") },
+        }));
+        assert!(bytes.encode().len() < 22 * 16);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::{
-    device::{Distrust, VerificationState},
+    device::{Distrust, KnownDevice, TrustState, VerificationState},
     primitives::{DeviceId, Position, RoomId, StreamId, StreamRef, Timestamp},
     protocol::{OfferHash, StreamOffer, WithheldCode},
 };
@@ -16,6 +16,12 @@ pub enum Output {
         to: Recipient,
         /// An encoded [`Envelope`](crate::protocol::Envelope); opaque to whoever carries it.
         bytes: Vec<u8>,
+    },
+    /// Keep these bytes instead of those of before, on disk, before what comes next is carried
+    /// out. It comes only from a device that [is sealed](crate::device::Identity::seal_with).
+    Persist {
+        /// The [sealed](crate::device::Identity::sealed) device, with all that it has to remember.
+        sealed: Vec<u8>,
     },
     /// Tell the application.
     Event(Event),
@@ -248,6 +254,18 @@ pub enum Refusal {
     Closed,
 }
 
+impl Refusal {
+    /// What the device is told.
+    pub(crate) fn code(self) -> WithheldCode {
+        match self {
+            Self::NoInvite | Self::WrongRoom | Self::NotAdmitted => WithheldCode::NotAdmitted,
+            Self::NotVerified => WithheldCode::NotVerified,
+            Self::Blocked => WithheldCode::Blocked,
+            Self::Closed => WithheldCode::Closed,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -311,10 +329,13 @@ pub enum Ended {
     Replaced,
     /// We blocked the publisher.
     Blocked,
+    /// The publisher is not the device that is known by its name, or has another key than the one
+    /// that was pinned or verified meanwhile.
+    Distrusted,
 }
 
 /// A subscribed stream, as its subscriber sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionState {
     /// The newest position that the publisher announced; `None` before the first key.
     pub position: Option<Position>,
@@ -322,9 +343,65 @@ pub struct SubscriptionState {
     pub opened: u64,
     /// Whether it can be watched, and if not, why.
     pub status: SubscriptionStatus,
+    /// Since when: see the table at [`SubscriptionStatus`].
+    pub since: Timestamp,
+    /// How many hold its key, this device included, as the publisher says; `None` before the first
+    /// key. Whether it says the same to all shows in the [`StreamCode`](super::StreamCode).
+    pub holders: Option<u32>,
+    /// What the publisher calls itself. A claim: show what it is known as, if it is known.
+    pub name: String,
+    /// What the trust store knows of the publisher now: its state, and the name that is bound to its
+    /// keys.
+    pub known: Option<KnownDevice>,
+}
+
+impl SubscriptionState {
+    /// Whether the publisher is known, verified, or blocked.
+    pub fn trust(&self) -> TrustState {
+        self.known.as_ref().map_or(TrustState::Unknown, |known| known.state)
+    }
+}
+
+impl HolderState {
+    /// Whether the holder is known, or verified.
+    pub fn trust(&self) -> TrustState {
+        self.known.as_ref().map_or(TrustState::Unknown, |known| known.state)
+    }
+}
+
+/// A device that waits for the user's answer, as the publisher of a stream sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskingState {
+    /// The device.
+    pub device: DeviceId,
+    /// What it calls itself. A claim.
+    pub name: String,
+    /// What it says besides, for the application.
+    pub claim: String,
+    /// What the trust store knows of it now.
+    pub known: Option<KnownDevice>,
+    /// What speaks against it. `None`: [`Admission::Ask`](super::Admission::Ask) wants everybody
+    /// to be asked about.
+    pub distrust: Option<Distrust>,
+    /// When it first asked.
+    pub since: Timestamp,
 }
 
 /// Whether a subscribed stream can be watched, and if not, why.
+///
+/// | status | what to show | since | how it ends |
+/// |---|---|---|---|
+/// | `Asking` | waiting for the key | the question | a key, `Unanswered`, `Deferred`, `Closed` |
+/// | `Unanswered` | waiting for the key; nobody answers | the question | the same |
+/// | `Deferred(Asked)` | the publisher's user is asked | the first such answer | a key, `Closed` |
+/// | `Deferred(Distrusted)` | the publisher's user knows another device by our name | the same | the same |
+/// | `Deferred(Busy)` | waiting for our turn | the same | the same |
+/// | `Live` | it can be watched | the key came, or came back | any of the next |
+/// | `KeyMissing` | frames come, but not their key | the first such frame | the key, `Stalled` |
+/// | `Stalled` | the publisher does not confirm that we belong; nothing is shown | its last confirmation | its next one, `Closed` |
+/// | `Closed(Removed)` | removed: kicked, or not trusted enough any more | the answer | nothing: subscribe again |
+/// | `Closed(code)` | withheld: not admitted, not verified, blocked, closed room, ended | the answer | nothing: subscribe again |
+/// | `Closed(None)` | over | then | nothing |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscriptionStatus {
@@ -367,8 +444,10 @@ impl fmt::Display for SubscriptionStatus {
 pub struct HolderState {
     /// The device.
     pub device: DeviceId,
-    /// What it calls itself.
+    /// What it calls itself. A claim: show what it is known as, if it is known.
     pub name: String,
+    /// What the trust store knows of it now: its state, and the name that is bound to its keys.
+    pub known: Option<KnownDevice>,
     /// What it says besides, for the application.
     pub claim: String,
     /// The position it confirmed to hold, of the generation in use. If it stays `None`, the

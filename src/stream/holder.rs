@@ -10,7 +10,8 @@ use crate::{
     device::{Pairwise, PairwiseError},
     primitives::{DeviceId, Position, StreamId, Timestamp},
     protocol::{
-        Answers, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, StreamKey, Subscribe,
+        Answers, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, RosterDigest, StreamKey,
+        Subscribe,
     },
     sframe::CipherSuite,
 };
@@ -46,8 +47,7 @@ pub(super) struct Holder {
     pub(super) claim: String,
     /// The one-time key of the `Subscribe` by which it came.
     pub(super) one_time_key: PublicKey,
-    // Boxed, since holders move in their roster.
-    olm: Box<Pairwise>,
+    olm: Pairwise,
     /// What that `Subscribe` was answered with: the same question gets the same bytes.
     answer: Vec<u8>,
     sent_at: Timestamp,
@@ -77,6 +77,7 @@ pub(super) struct Handover {
     pub(super) stream: StreamId,
     pub(super) suite: CipherSuite,
     pub(super) offer: OfferHash,
+    pub(super) roster: RosterDigest,
 }
 
 impl Holder {
@@ -94,7 +95,7 @@ impl Holder {
             name,
             claim,
             one_time_key,
-            olm: Box::new(olm),
+            olm,
             answer: Vec::new(),
             sent_at: now,
             pulls: RateLimit::default(),
@@ -192,7 +193,7 @@ impl Holder {
         if self.delivery(which).is_none() {
             self.owe(fx, which);
         }
-        let (position, Handover { stream, suite, offer }) = (session.position(), handover);
+        let (position, Handover { stream, suite, offer, roster }) = (session.position(), handover);
         let Some(delivery) = self.delivery(which) else { return };
         if delivery.accepted != Some(true) {
             delivery.position = position;
@@ -211,6 +212,7 @@ impl Holder {
                 suite,
                 offer,
                 answers: answers.unwrap_or(Answers::OneTimeKey(self.one_time_key)),
+                roster,
             }),
         );
         if self.answer.is_empty() {

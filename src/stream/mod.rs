@@ -12,6 +12,8 @@
 
 mod admission;
 mod base_key;
+mod census;
+mod code;
 mod effects;
 mod events;
 mod hoard;
@@ -26,10 +28,11 @@ mod subscription;
 mod visitors;
 
 pub use admission::Admission;
+pub use code::StreamCode;
 pub(crate) use effects::{Effects, signed_payload};
 pub use events::{
-    Ended, Event, HolderState, LeaveReason, Offer, Output, Recipient, Refusal, RotationCause,
-    SubscriptionState, SubscriptionStatus,
+    AskingState, Ended, Event, HolderState, LeaveReason, Offer, Output, Recipient, Refusal,
+    RotationCause, SubscriptionState, SubscriptionStatus,
 };
 pub use hoard::Hoard;
 pub(crate) use publication::{Publication, PublicationConfig};

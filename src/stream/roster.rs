@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::holder::Holder;
 use crate::primitives::{DeviceId, Timestamp};
@@ -14,8 +14,9 @@ type Number = u64;
 /// came, so that a simulation replays.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    holders: BTreeMap<Number, Holder>,
-    numbers: HashMap<DeviceId, Number>,
+    // Boxed, since a tree keeps many places free.
+    holders: BTreeMap<Number, Box<Holder>>,
+    numbers: BTreeMap<DeviceId, Number>,
     due: BTreeSet<(Timestamp, Number)>,
     /// Those who have not answered the pending generation.
     unanswered: usize,
@@ -24,11 +25,11 @@ pub(super) struct Roster {
 
 impl Roster {
     pub(super) fn get(&self, device: DeviceId) -> Option<&Holder> {
-        self.holders.get(self.numbers.get(&device)?)
+        self.holders.get(self.numbers.get(&device)?).map(Box::as_ref)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Holder> {
-        self.holders.values()
+        self.holders.values().map(Box::as_ref)
     }
 
     /// Puts a holder at the end; it must not be there already.
@@ -38,7 +39,7 @@ impl Roster {
         self.due.insert((holder.poll_timeout(), number));
         self.unanswered += usize::from(!holder.has_answered_pending());
         self.numbers.insert(holder.device, number);
-        self.holders.insert(number, holder);
+        self.holders.insert(number, Box::new(holder));
     }
 
     pub(super) fn remove(&mut self, device: DeviceId) -> Option<Holder> {
@@ -46,7 +47,7 @@ impl Roster {
         let holder = self.holders.remove(&number)?;
         self.due.remove(&(holder.poll_timeout(), number));
         self.unanswered -= usize::from(!holder.has_answered_pending());
-        Some(holder)
+        Some(*holder)
     }
 
     /// Changes one holder.
@@ -71,7 +72,7 @@ impl Roster {
 
     /// Changes all holders.
     pub(super) fn update_all(&mut self, mut change: impl FnMut(&mut Holder)) {
-        self.holders.values_mut().for_each(&mut change);
+        self.holders.values_mut().for_each(|holder| change(holder));
         self.due = self.holders.iter().map(|(&number, h)| (h.poll_timeout(), number)).collect();
         self.unanswered = self.iter().filter(|holder| !holder.has_answered_pending()).count();
     }

@@ -8,11 +8,14 @@ use vodozemac::megolm::{
 };
 use zeroize::Zeroizing;
 
-use super::base_key::{RatchetSecret, Scope};
+use super::{
+    StreamCode,
+    base_key::{RatchetSecret, Scope},
+};
 use crate::{
     media::GenerationKeys,
     primitives::{Generation, Position, Secret, Step, TrackId},
-    protocol::{Beacon, SESSION_KEY_LENGTH},
+    protocol::{Beacon, RosterDigest, SESSION_KEY_LENGTH},
     sframe::BaseKey,
 };
 
@@ -39,10 +42,10 @@ impl OutboundSession {
 
     /// Advances by one step, unless this is the last one. The returned message announces the new
     /// step: `GroupSession` moves only by encrypting, so what it encrypts is made use of.
-    pub(super) fn advance(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn advance(&mut self, roster: RosterDigest) -> Option<Vec<u8>> {
         let step = Step::new(self.session.message_index() + 1)?;
         let stream = self.scope.stream.stream;
-        let beacon = Beacon { stream, generation: self.generation, step };
+        let beacon = Beacon { stream, generation: self.generation, step, roster };
         let plaintext = serde_json::to_vec(&beacon).ok()?;
         let message = self.session.encrypt(plaintext).to_bytes();
         self.key = session_key(&self.session);
@@ -52,6 +55,16 @@ impl OutboundSession {
     /// The session at its current index, to hand over.
     pub(super) fn session_key(&self) -> &Arc<Secret<SESSION_KEY_LENGTH>> {
         &self.key
+    }
+
+    /// Whether there is a step after this one.
+    pub(super) fn can_advance(&self) -> bool {
+        self.position().step != Step::LAST
+    }
+
+    /// The code of this session, with the roster that its holders are told.
+    pub(super) fn code(&self, roster: &RosterDigest) -> Option<StreamCode> {
+        StreamCode::of(&self.scope, self.generation, &self.session.session_id(), roster)
     }
 
     /// The base keys of the current step, for each of these tracks.
@@ -97,6 +110,11 @@ impl InboundSession {
 
     pub(super) fn session_id(&self) -> String {
         self.lock().session_id()
+    }
+
+    /// The code of this session, with the roster that we were told.
+    pub(super) fn code(&self, roster: &RosterDigest) -> Option<StreamCode> {
+        StreamCode::of(&self.scope, self.generation, &self.session_id(), roster)
     }
 
     /// The first index it can derive.

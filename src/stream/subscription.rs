@@ -3,17 +3,17 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    Effects, Event, Hoard, Offer, Output, Recipient, SubscriptionState, SubscriptionStatus,
-    base_key::Scope, retries::Retry, sessions::InboundSession,
+    Effects, Event, Hoard, Offer, Output, Recipient, StreamCode, SubscriptionState,
+    SubscriptionStatus, base_key::Scope, retries::Retry, sessions::InboundSession,
 };
 use crate::{
-    device::{Between, Pairwise, PairwiseError},
+    device::{Between, Pairwise, PairwiseError, TrustStore},
     media::{FrameDecryptor, RingState, SharedKeyRing},
     primitives::{Position, RoomKeys, StreamRef, Timestamp, TrackId},
     protocol::{
         Answers, Kind, MessageId, OfferHash, OlmCarrier, OlmMessage, PublicKey, Renew, Renewed,
-        StreamKey, StreamKeyAck, StreamKeyRequest, StreamKeyWithheld, StreamOffer, Subscribe,
-        Unsubscribe, WithheldCode,
+        RosterDigest, StreamKey, StreamKeyAck, StreamKeyRequest, StreamKeyWithheld, StreamOffer,
+        Subscribe, Unsubscribe, WithheldCode,
     },
 };
 
@@ -60,6 +60,10 @@ pub(crate) struct Subscription {
     lease: Lease,
     /// When the publisher last confirmed that we belong; `None` before the first key.
     confirmed_at: Option<Timestamp>,
+    /// Who holds the key, as the publisher says: the newest that came, by whichever way.
+    roster: Option<RosterDigest>,
+    /// How it does, and since when.
+    status: (SubscriptionStatus, Timestamp),
     /// Why it is over, if the publisher said so.
     closed: Option<WithheldCode>,
     look_at: Timestamp,
@@ -76,10 +80,15 @@ struct Olm {
 struct Asking {
     one_time_key: PublicKey,
     bytes: Vec<u8>,
+    /// When it was begun to ask.
     since: Timestamp,
+    /// When the first question was sent that is not answered.
+    unanswered: Option<Timestamp>,
     /// Whether the user was told that no answer comes.
     told: bool,
     next: Next,
+    /// Why the last answer was no key; it stays true while we ask again.
+    deferred: Option<WithheldCode>,
 }
 
 #[derive(Clone, Copy)]
@@ -87,8 +96,8 @@ enum Next {
     /// It was answered.
     Nothing,
     Repeat(Retry),
-    /// The publisher gives no key now, and said why; or no `Subscribe` could be made.
-    Anew(Timestamp, Option<WithheldCode>),
+    /// The publisher gives no key now, or no `Subscribe` could be made.
+    Anew(Timestamp),
 }
 
 /// Getting a key that is missing.
@@ -99,8 +108,8 @@ struct Pull {
     /// Answers in a row that brought nothing new, and how long none is asked for therefore.
     fruitless: u32,
     pause_until: Timestamp,
-    /// Whether the user was told that the key does not come.
-    told: bool,
+    /// Whether the user was told that the key does not come, and since when it has been missing.
+    told: Option<Timestamp>,
 }
 
 /// The proof that we are still here, and that we still belong.
@@ -135,12 +144,16 @@ impl Subscription {
                 one_time_key: fx.identity.one_time_key()?,
                 bytes: Vec::new(),
                 since: fx.now,
+                unanswered: None,
                 told: false,
                 next: Next::Nothing,
+                deferred: None,
             },
             pull: Pull::default(),
             lease: Lease { ticket: 0, renew_at: fx.now + RENEW_INTERVAL, renewal: None },
             confirmed_at: None,
+            roster: None,
+            status: (SubscriptionStatus::Asking, fx.now),
             closed: None,
             look_at: fx.now,
             hoard,
@@ -167,21 +180,63 @@ impl Subscription {
     }
 
     /// Where it is, and how it does.
-    pub(crate) fn state(&self) -> SubscriptionState {
-        let (position, opened, state) = {
+    pub(crate) fn state(&self, trust: &TrustStore) -> SubscriptionState {
+        let (position, opened) = {
             let ring = self.ring.lock();
-            (ring.head(), ring.opened(), ring.state())
+            (ring.head(), ring.opened())
         };
-        let status = match (state, self.asking.next) {
+        let (status, since) = self.status;
+        SubscriptionState {
+            position,
+            opened,
+            status,
+            since,
+            holders: self.roster.map(|roster| roster.holders),
+            name: self.offer.name.clone(),
+            known: trust.get(&self.stream.publisher).cloned(),
+        }
+    }
+
+    fn status(&self) -> SubscriptionStatus {
+        match (self.ring.lock().state(), self.asking.deferred) {
             (RingState::Closed, _) => SubscriptionStatus::Closed(self.closed),
-            (_, Next::Anew(_, Some(code))) => SubscriptionStatus::Deferred(code),
+            (_, Some(code)) => SubscriptionStatus::Deferred(code),
             (RingState::Stalled, _) => SubscriptionStatus::Stalled,
             _ if self.asking.told => SubscriptionStatus::Unanswered,
             _ if self.confirmed_at.is_none() => SubscriptionStatus::Asking,
-            _ if self.pull.told => SubscriptionStatus::KeyMissing,
+            _ if self.pull.told.is_some() => SubscriptionStatus::KeyMissing,
             _ => SubscriptionStatus::Live,
+        }
+    }
+
+    /// Notes how it does, after anything that may have changed that. What was going on for a while
+    /// before it got its name counts from its beginning.
+    fn note_status(&mut self, now: Timestamp) {
+        let status = self.status();
+        if status == self.status.0 {
+            return;
+        }
+        let since = match status {
+            SubscriptionStatus::Asking | SubscriptionStatus::Unanswered => self.asking.since,
+            SubscriptionStatus::KeyMissing => self.pull.told.unwrap_or(now),
+            SubscriptionStatus::Stalled => self.confirmed_at.unwrap_or(now),
+            _ => now,
         };
-        SubscriptionState { position, opened, status }
+        self.status = (status, since);
+    }
+
+    /// The code of the session that the publisher uses, or will use next, and of those whom it says
+    /// to hold it.
+    pub(crate) fn code(&self) -> Option<StreamCode> {
+        let generation = self.position()?.generation;
+        let session = self.sessions.iter().find(|held| held.generation() == generation)?;
+        session.code(self.roster.as_ref()?)
+    }
+
+    fn hear_of_roster(&mut self, told: RosterDigest) {
+        if self.roster.is_none_or(|known| known.version < told.version) {
+            self.roster = Some(told);
+        }
     }
 
     /// Whether a publisher ever answered with a key.
@@ -215,6 +270,7 @@ impl Subscription {
         self.asking.next = Next::Nothing;
         self.pull = Pull::default();
         fx.identity.forget_one_time_key(self.asking.one_time_key);
+        self.note_status(fx.now);
     }
 
     fn subscribe(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
@@ -231,14 +287,13 @@ impl Subscription {
         let mut retry = Retry::now(fx.now);
         retry.sent(fx);
         self.asking.next = Next::Repeat(retry);
+        self.asking.unanswered = Some(fx.now);
     }
 
     /// A new `Subscribe` with a new one-time key: what mends a broken session as well.
     fn subscribe_anew(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
-        if matches!(self.asking.next, Next::Nothing) {
-            self.asking.since = fx.now;
-        }
-        self.asking.next = Next::Anew(fx.now + Duration::from_secs(1), None);
+        self.asking.since = fx.now;
+        self.asking.next = Next::Anew(fx.now + Duration::from_secs(1));
         self.pull.request = None;
         let Some(one_time_key) = fx.identity.one_time_key() else { return };
         fx.identity.forget_one_time_key(self.asking.one_time_key);
@@ -285,6 +340,7 @@ impl Subscription {
             OlmMessage::Renewed(renewed) => self.handle_renewed(fx, &renewed),
             _ => return Err(PairwiseError::Misdirected),
         }
+        self.note_status(fx.now);
         Ok(())
     }
 
@@ -294,6 +350,7 @@ impl Subscription {
             self.lease.renewal = None;
             self.lease.ticket = renewed.ticket;
             self.lease.renew_at = fx.now + fx.jitter(RENEW_INTERVAL);
+            self.hear_of_roster(renewed.roster);
             self.confirm(fx);
             self.advance(fx, renewed.position);
         }
@@ -320,6 +377,7 @@ impl Subscription {
             fx.event(Event::KeyReceived { stream, position });
         }
         if accepted {
+            self.hear_of_roster(key.roster);
             self.advance(fx, key.position);
             let answers_us = match key.answers {
                 Answers::OneTimeKey(key) => key == self.asking.one_time_key,
@@ -327,7 +385,9 @@ impl Subscription {
             };
             if answers_us {
                 self.asking.next = Next::Nothing;
+                self.asking.unanswered = None;
                 self.asking.told = false;
+                self.asking.deferred = None;
             }
             let is_news = is_new || before != self.position();
             let was_asked_for = self.pulled(fx, is_news);
@@ -409,7 +469,9 @@ impl Subscription {
             return false;
         };
         let position = Position { generation: beacon.generation, step: beacon.step };
+        self.hear_of_roster(beacon.roster);
         self.advance(fx, position);
+        self.note_status(fx.now);
         true
     }
 
@@ -448,16 +510,32 @@ impl Subscription {
             Answers::OneTimeKey(_) => return,
         }
         let code = withheld.code;
-        match (after, self.asking.next) {
+        match (after, &mut self.asking.next) {
             // The same once more: that must not put it off.
             (Some(_), Next::Anew(..)) => return,
-            (Some(after), _) => self.asking.next = Next::Anew(fx.now + after, Some(code)),
+            // The question is noted, and the same again is to have the answer, should that be lost.
+            (Some(after), Next::Repeat(retry)) if is_noted(code) => {
+                let is_repetition = self.asking.unanswered.is_none();
+                if is_repetition && self.asking.deferred == Some(code) {
+                    return;
+                }
+                retry.wait(after, fx.now);
+            }
+            (Some(after), next) => *next = Next::Anew(fx.now + after),
             (None, _) => {
                 self.closed = Some(code);
                 self.shut(fx);
             }
         }
+        // Of a question that is noted the user hears once.
+        let is_news = !is_noted(code) || self.asking.deferred != Some(code);
+        self.asking.deferred = after.map(|_| code);
+        self.asking.unanswered = None;
         self.asking.told = false;
+        self.note_status(fx.now);
+        if !is_news {
+            return;
+        }
         fx.event(Event::Withheld { stream: self.stream, code, retrying: after.is_some() });
     }
 
@@ -479,7 +557,7 @@ impl Subscription {
         let asking = match self.asking.next {
             Next::Nothing => None,
             Next::Repeat(retry) => Some(retry.at()),
-            Next::Anew(at, _) => Some(at),
+            Next::Anew(at) => Some(at),
         };
         let ring = self.ring.lock().poll_timeout();
         Some([asking, ring].into_iter().flatten().fold(self.look_at, Timestamp::min))
@@ -493,6 +571,12 @@ impl Subscription {
         self.ring.lock().handle_timeout(fx.now);
         self.drop_expired_sessions();
         self.ask_again(fx, sequence);
+        self.keep_up(fx, sequence);
+        self.note_status(fx.now);
+    }
+
+    /// Sees to it that keys and confirmations come.
+    fn keep_up(&mut self, fx: &mut Effects<'_>, sequence: &mut u64) {
         let Some(confirmed_at) = self.confirmed_at else { return };
         if !matches!(self.asking.next, Next::Anew(..)) {
             self.ask_for_missing_key(fx, sequence);
@@ -513,22 +597,20 @@ impl Subscription {
         match &mut self.asking.next {
             Next::Repeat(retry) if retry.is_due(fx.now) => {
                 retry.sent(fx);
+                self.asking.unanswered.get_or_insert(fx.now);
                 let bytes = self.asking.bytes.clone();
                 let to = Recipient::Device(self.stream.publisher);
                 fx.outputs.push_back(Output::Send { to, bytes });
             }
-            Next::Anew(at, _) if *at <= fx.now => {
-                // A new question: how long it is not answered counts from now.
-                self.asking.next = Next::Nothing;
-                self.subscribe_anew(fx, sequence);
-            }
+            Next::Anew(at) if *at <= fx.now => self.subscribe_anew(fx, sequence),
             _ => {}
         }
-        if matches!(self.asking.next, Next::Repeat(_))
-            && !self.asking.told
-            && fx.now.since(self.asking.since) >= UNANSWERED_AFTER
+        let unanswered = self.asking.unanswered;
+        if !self.asking.told
+            && unanswered.is_some_and(|since| fx.now.since(since) >= UNANSWERED_AFTER)
         {
             self.asking.told = true;
+            self.asking.deferred = None;
             fx.event(Event::Unanswered { stream: self.stream });
         }
     }
@@ -560,11 +642,11 @@ impl Subscription {
             (ring.missing(fx.now), ring.head())
         };
         let Some((key_id, since)) = missing else {
-            self.pull.told = false;
+            self.pull.told = None;
             return;
         };
-        if !self.pull.told && fx.now.since(since) >= MISSING_AFTER {
-            self.pull.told = true;
+        if self.pull.told.is_none() && fx.now.since(since) >= MISSING_AFTER {
+            self.pull.told = Some(since);
             fx.event(Event::KeyMissing { stream: self.stream });
         }
         if fx.now.since(since) < ASK_AFTER {
@@ -591,6 +673,11 @@ impl Subscription {
         let request = StreamKeyRequest { request, held, key_id: key_id.0 };
         fx.send_olm(&mut olm.session, OlmMessage::StreamKeyRequest(request));
     }
+}
+
+/// Whether a question was noted that is answered so, and waits for the publisher's user.
+fn is_noted(code: WithheldCode) -> bool {
+    matches!(code, WithheldCode::Asked | WithheldCode::Distrusted)
 }
 
 /// max(last + 1, unix ms): grows even if the clock does not, and after a restart as well.

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ const REMINDERS: Quota = Quota { interval: Duration::from_secs(1), burst: 2 };
 /// of it.
 #[derive(Debug, Default)]
 pub(super) struct Visitors {
-    visitors: HashMap<DeviceId, Visitor>,
+    visitors: BTreeMap<DeviceId, Visitor>,
     /// In the order in which they came.
     order: VecDeque<DeviceId>,
 }
@@ -44,7 +44,8 @@ struct Visitor {
     let_in: Option<Timestamp>,
     back_off: Duration,
     starts_over: RateLimit,
-    removed: Option<Removed>,
+    // Boxed, since most never are.
+    removed: Option<Box<Removed>>,
     reminders: RateLimit,
 }
 
@@ -122,7 +123,7 @@ impl Visitors {
         }
         let stayed = visitor.let_in.map(|let_in| now.since(let_in));
         let has_rested = stayed.is_none_or(|stayed| stayed >= visitor.back_off * 4);
-        let left_by_itself = visitor.removed.is_some_and(|removed| removed.by_itself);
+        let left_by_itself = visitor.removed.as_ref().is_some_and(|removed| removed.by_itself);
         if has_rested {
             visitor.back_off = BACK_OFF;
         } else if left_by_itself {
@@ -138,7 +139,7 @@ impl Visitors {
     pub(super) fn removed(&mut self, device: DeviceId, removed: Removed) {
         if let Some(visitor) = self.visitors.get_mut(&device) {
             visitor.is_here = false;
-            visitor.removed = Some(removed);
+            visitor.removed = Some(Box::new(removed));
         }
     }
 
@@ -158,7 +159,7 @@ impl Visitors {
         now: Timestamp,
     ) -> Option<Removed> {
         let visitor = self.visitors.get_mut(&device)?;
-        let removed = visitor.removed.filter(|removed| removed.answer.is_some())?;
+        let removed = *visitor.removed.as_deref().filter(|removed| removed.answer.is_some())?;
         let is_meant = asked.is_none_or(|one_time_key| one_time_key == removed.one_time_key);
         (is_meant && visitor.reminders.take(REMINDERS, now).is_ok()).then_some(removed)
     }

@@ -7,10 +7,11 @@ use olmcast::{
     primitives::{Codec, Generation, Step, StreamId},
     protocol::{Beacon, Carrier, Envelope},
 };
+use serde_json::json;
 use vodozemac::megolm::GroupSession;
 
 use crate::{
-    forger::{Forger, Outcome, at, group_session},
+    forger::{Forger, Outcome, at, group_session, roster},
     network::VIDEO,
     tools::encode,
 };
@@ -97,12 +98,12 @@ fn a_beacon_for_another_stream_generation_or_step_moves_nothing() {
     let no_key = Outcome::Error(MessageError::NoKey);
     // Each message takes the session one index on, and so must the step that it announces.
     let wrong = [
-        Beacon { stream: other, generation: Generation(1), step: step(1) },
-        Beacon { stream, generation: Generation(2), step: step(2) },
-        Beacon { stream, generation: Generation(0), step: step(3) },
-        Beacon { stream, generation: Generation(1), step: step(4095) },
-        Beacon { stream, generation: Generation(1), step: step(4) },
-        Beacon { stream, generation: Generation(1), step: step(0) },
+        Beacon { stream: other, generation: Generation(1), step: step(1), roster: roster(9) },
+        Beacon { stream, generation: Generation(2), step: step(2), roster: roster(9) },
+        Beacon { stream, generation: Generation(0), step: step(3), roster: roster(9) },
+        Beacon { stream, generation: Generation(1), step: step(4095), roster: roster(9) },
+        Beacon { stream, generation: Generation(1), step: step(4), roster: roster(9) },
+        Beacon { stream, generation: Generation(1), step: step(0), roster: roster(9) },
     ];
     let sender = forger.stream.publisher;
     let beacon = |session: &mut GroupSession, plaintext: &[u8]| {
@@ -114,21 +115,36 @@ fn a_beacon_for_another_stream_generation_or_step_moves_nothing() {
         let what = format!("{content:?}");
         forger.expect(&what, no_key.clone(), |forger| forger.deliver(&bytes));
     }
-    for content in [
-        &b""[..],
-        b"{}",
-        b"null",
-        br#"{"stream":1,"generation":1,"step":8}"#,
-        br#"{"stream":"BQUFBQUFBQUFBQUFBQUFBQ","generation":"1","step":8}"#,
-        br#"{"stream":"BQUFBQUFBQUFBQUFBQUFBQ","generation":1,"step":-1}"#,
-        br#"{"stream":"BQUFBQUFBQUFBQUFBQUFBQ","generation":1,"step":[]}"#,
+    let right = |session: &GroupSession| {
+        let step = step(session.message_index() + 1);
+        Beacon { stream, generation: Generation(1), step, roster: roster(9) }
+    };
+    for (name, value) in [
+        ("stream", Some(json!(1))),
+        ("stream", None),
+        ("generation", Some(json!("1"))),
+        ("step", Some(json!(-1))),
+        ("step", Some(json!([]))),
+        ("roster", Some(json!(null))),
+        ("roster", Some(json!({ "version": 9, "holders": -1, "hash": "" }))),
+        ("roster", None),
     ] {
-        let bytes = beacon(&mut session, content);
-        let what = String::from_utf8_lossy(content).into_owned();
+        let mut content = serde_json::to_value(right(&session)).unwrap();
+        match value {
+            Some(value) => content[name] = value,
+            None => drop(content.as_object_mut().unwrap().remove(name)),
+        }
+        let content = serde_json::to_vec(&content).unwrap();
+        let bytes = beacon(&mut session, &content);
+        let what = String::from_utf8_lossy(&content).into_owned();
         forger.expect(&what, no_key.clone(), |forger| forger.deliver(&bytes));
     }
+    for content in [&b""[..], b"{}", b"null"] {
+        let bytes = beacon(&mut session, content);
+        forger.expect("nothing", no_key.clone(), |forger| forger.deliver(&bytes));
+    }
     let index = session.message_index() + 1;
-    let right = Beacon { stream, generation: Generation(1), step: step(index) };
+    let right = right(&session);
     let right = beacon(&mut session, &serde_json::to_vec(&right).unwrap());
     for length in 0..right.len() {
         let before = forger.state();
@@ -137,12 +153,13 @@ fn a_beacon_for_another_stream_generation_or_step_moves_nothing() {
         assert_eq!(forger.state(), before);
     }
     // Nobody else can make one …
-    let forged = Beacon { stream, generation: Generation(1), step: step(1) };
+    let forged = Beacon { stream, generation: Generation(1), step: step(1), roster: roster(9) };
     let forged = beacon(&mut group_session(0), &serde_json::to_vec(&forged).unwrap());
     forger.expect("a stranger's", no_key, |forger| forger.deliver(&forged));
     // … and the right one says what it says once, however often it comes.
     forger.deliver(&right);
     assert_eq!(forger.position(), Some(at(1, index)));
+    assert_eq!(forger.state().subscription.holders, Some(roster(9).holders));
     forger.expect("again", Outcome::Silent, |forger| forger.deliver(&right));
 }
 

@@ -14,7 +14,7 @@ use olmcast::{
 use vodozemac::olm::Account;
 
 use crate::{
-    forger::{at, group_session, session_key},
+    forger::{at, group_session, roster, session_key},
     network::{Room, invite},
     tools::{Signs, encode, signed, state},
     visitor::Visitor,
@@ -94,8 +94,13 @@ impl Scene {
             let plaintext = OlmPlaintext { place, message: message.clone() }.encode();
             self.refused_plaintext("elsewhere", PairwiseError::Misdirected, &plaintext);
         }
-        let renewed =
-            Renewed { nonce: 1, ticket: 0, position: at(9, 9), offer: OfferHash::of(b"offer") };
+        let renewed = Renewed {
+            nonce: 1,
+            ticket: 0,
+            position: at(9, 9),
+            offer: OfferHash::of(b"offer"),
+            roster: roster(1),
+        };
         for of_a_publisher in [OlmMessage::StreamKey(self.given()), OlmMessage::Renewed(renewed)] {
             let plaintext = self.visitor.plaintext(of_a_publisher);
             self.refused_plaintext("a publisher's", PairwiseError::Misdirected, &plaintext);
@@ -267,6 +272,7 @@ fn a_key_that_a_subscriber_sends_to_a_publisher_is_taken_by_nobody() {
         suite: CipherSuite::default(),
         offer: scene.given().offer,
         answers: scene.given().answers,
+        roster: roster(0),
     };
     let plaintext = scene.visitor.plaintext(OlmMessage::StreamKey(forged));
     scene.refused_plaintext("a key", PairwiseError::Misdirected, &plaintext);

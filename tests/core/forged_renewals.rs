@@ -11,7 +11,7 @@ use olmcast::{
 use vodozemac::olm::Account;
 
 use crate::{
-    forger::{Forger, Outcome, at, group_session},
+    forger::{Forger, Outcome, at, group_session, roster},
     network::invite,
     tools::{Signs, encode, signed},
 };
@@ -32,7 +32,7 @@ fn renewing() -> (Forger, Renewed) {
     });
     let Renew { nonce, ticket: 0 } = renew.unwrap() else { panic!() };
     let offer = forger.offer;
-    (forger, Renewed { nonce, ticket: 9, position: at(1, 0), offer })
+    (forger, Renewed { nonce, ticket: 9, position: at(1, 0), offer, roster: roster(1) })
 }
 
 fn stalls(forger: &Forger) -> bool {

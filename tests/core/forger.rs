@@ -11,7 +11,8 @@ use olmcast::{
     },
     protocol::{
         Answers, Beacon, Carrier, Envelope, Kind, OfferHash, OlmCarrier, OlmMessage, OlmPlaintext,
-        Place, PublicKey, SESSION_KEY_LENGTH, StreamKey, StreamOffer, Subscribe, TrackOffer,
+        Place, PublicKey, RosterDigest, RosterHash, SESSION_KEY_LENGTH, StreamKey, StreamOffer,
+        Subscribe, TrackOffer,
     },
     sframe::CipherSuite,
 };
@@ -40,7 +41,7 @@ pub(crate) enum Outcome {
 /// What a forged key may not change.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct VictimState {
-    subscription: SubscriptionState,
+    pub(crate) subscription: SubscriptionState,
     sessions: usize,
     events: usize,
     /// Which of the probes open with everything that the victim was ever given.
@@ -71,6 +72,12 @@ pub(crate) fn group_session(index: u32) -> GroupSession {
 
 pub(crate) fn at(generation: u32, step: u32) -> Position {
     Position { generation: Generation(generation), step: Step::new(step).unwrap() }
+}
+
+/// Another one for each version.
+pub(crate) fn roster(version: u8) -> RosterDigest {
+    let (hash, holders) = (RosterHash([version; 16]), u32::from(version) + 1);
+    RosterDigest { version: version.into(), holders, hash }
 }
 
 pub(crate) fn session_key(bytes: &[u8]) -> Arc<Secret<SESSION_KEY_LENGTH>> {
@@ -123,6 +130,7 @@ impl Forger {
             suite: CipherSuite::default(),
             offer: self.offer,
             answers: Answers::OneTimeKey(self.asked.one_time_key),
+            roster: roster(0),
         }
     }
 
@@ -141,7 +149,7 @@ impl Forger {
     pub(crate) fn announce(&mut self, session: &mut GroupSession, generation: u32) {
         let Position { generation, step } = at(generation, session.message_index() + 1);
         let stream = self.stream.stream;
-        let beacon = Beacon { stream, generation, step };
+        let beacon = Beacon { stream, generation, step, roster: roster(0) };
         let message = session.encrypt(serde_json::to_vec(&beacon).unwrap()).to_bytes();
         let carrier = Carrier::Megolm { stream, message };
         let bytes = encode(&Envelope { sender: self.stream.publisher, carrier });

@@ -219,9 +219,11 @@ fn a_refusal_that_got_lost_is_said_again() {
     net.endpoint(publisher).refuse(stream.stream, a, now).unwrap();
     net.flush(publisher);
     net.run(1000);
-    assert_eq!(net.endpoint(a).subscription(stream).unwrap().status, SubscriptionStatus::Asking);
+    let asked = SubscriptionStatus::Deferred(WithheldCode::Asked);
+    assert_eq!(net.endpoint(a).subscription(stream).unwrap().status, asked);
     net.rule = Box::new(|_, _, _| Fate::Deliver);
-    net.run(2000);
+    // It repeats its question within 9.6 s.
+    net.run(10_000);
     let refused = SubscriptionStatus::Closed(Some(WithheldCode::NotAdmitted));
     assert_eq!(net.endpoint(a).subscription(stream).unwrap().status, refused);
     let asked = |event: &&Event| matches!(event, Event::JoinRequest { .. });

@@ -5,6 +5,7 @@
 
 mod admission;
 mod attacks;
+mod closed_door;
 mod deadlines;
 mod delivery;
 mod flood;
@@ -38,7 +39,10 @@ mod secrets;
 mod simulations;
 mod simulator;
 mod statement;
+mod states;
+mod stream_code;
 mod tools;
+mod trust;
 mod verification;
 mod violations;
 mod visitor;

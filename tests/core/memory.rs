@@ -164,6 +164,7 @@ impl Publisher {
             suite: CipherSuite::default(),
             offer: OfferHash::of(&self.offer()),
             answers: Answers::OneTimeKey(asked.one_time_key),
+            roster: crate::forger::roster(0),
         });
         let (room, publisher) = (self.invite.room(), self.stream.publisher);
         let place = Place::new(room, self.stream, publisher, subscriber);
@@ -184,7 +185,7 @@ impl Publisher {
         let Position { generation, step } = self.position();
         let step = Step::new(u32::from(step.get()) + 1).unwrap();
         let stream = self.stream.stream;
-        let beacon = Beacon { stream, generation, step };
+        let beacon = Beacon { stream, generation, step, roster: crate::forger::roster(0) };
         let message = self.session.encrypt(serde_json::to_vec(&beacon).unwrap()).to_bytes();
         encode(&Envelope {
             sender: self.stream.publisher,

@@ -224,7 +224,8 @@ impl Case {
             // Any text is a label, and nothing is a time to wait.
             let is_right = |other: &Value| {
                 matches!((name.as_str(), other), ("retry_after_ms", Value::Null))
-                    || (other.is_string() && ["label", "media", "claim"].contains(&name.as_str()))
+                    || (other.is_string()
+                        && ["label", "name", "media", "claim"].contains(&name.as_str()))
             };
             for other in others.into_iter().filter(|other| other != value && !is_right(other)) {
                 let mut content = right.clone();
@@ -233,7 +234,8 @@ impl Case {
             }
             let mut content = right.clone();
             content.as_object_mut().unwrap().remove(name);
-            if name != "retry_after_ms" {
+            // Whoever has no name says none.
+            if !["retry_after_ms", "name"].contains(&name.as_str()) {
                 wrong.push(content);
             }
         }

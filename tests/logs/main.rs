@@ -11,6 +11,8 @@ mod crowd;
 #[path = "../net/fixture.rs"]
 #[allow(dead_code, reason = "the tests of the network use more of it")]
 mod fixture;
+#[path = "../vault/opener.rs"]
+mod opener;
 #[path = "../printed/mod.rs"]
 #[allow(dead_code, reason = "the tests of the core use more of it")]
 mod printed;
@@ -19,7 +21,7 @@ use crowd::Member;
 use fixture::{PATIENCE, Raw, invite, serve};
 use futures_util::StreamExt;
 use olmcast::{
-    client::{Client, ClientError, Publication, Subscription},
+    client::{Client, ClientError, Publication, Subscription, Unlock, Vault},
     device::Identity,
     endpoint::{Event, Publish},
     media::{FrameDecryptor, FrameEncryptor},
@@ -30,6 +32,7 @@ use olmcast::{
     },
     server::{Limits, Server},
 };
+use opener::{With, secrets_of_vault};
 use printed::{Transcript, assert_hidden, secrets_of, secrets_of_key};
 use tokio::time::timeout;
 
@@ -108,11 +111,28 @@ async fn the_logs_of_a_whole_run_show_no_secret() -> Result<(), ClientError> {
     let frame: Vec<u8> = (0..160_u8).map(|byte| byte.wrapping_mul(7)).collect();
     secrets.push(("a frame", frame.clone()));
 
-    let publishing = Client::connect(&invite, Identity::generate()).await?;
+    let folder = tempfile::tempdir().unwrap();
+    let (vault, other) = (folder.path().join("vault"), folder.path().join("other"));
+    let (words, key) = ("seven words that nobody said before me", folder.path().join("key"));
+    let (by_words, by_key) = (Unlock::passphrase(words), Unlock::key_file(&key));
+    let publishing = Vault::load_or_create(&vault, &by_words)?;
+    let watching = Vault::load_or_create(&other, &by_key)?;
+    for (unlock, of) in [(&by_words, &other), (&by_key, &vault)] {
+        transcript.note_error(&Vault::open(of, unlock).unwrap_err());
+    }
+    drop(watching);
+    transcript.note_error(&Vault::open(&other, &by_words).unwrap_err());
+    std::fs::write(folder.path().join("short"), "short").unwrap();
+    transcript.note_error(&Vault::open(folder.path().join("short"), &by_key).unwrap_err());
+    transcript.note(&(&publishing, &by_words, &by_key));
+    secrets.extend(secrets_of_vault(&vault, With::Passphrase(words)));
+    secrets.extend(secrets_of_vault(&other, With::KeyFile(&key)));
+
+    let publishing = Client::connect(&invite, publishing).await?;
     let camera = Publish::new("camera").track(Codec::Opus).with_invite();
     let mut publication = publishing.publish(camera).await?;
     let mut encryptor = publication.encryptors().next().unwrap();
-    let watching = Client::connect(&invite, Identity::generate()).await?;
+    let watching = Client::connect(&invite, Vault::open(&other, &by_key)?).await?;
     let subscription = watching.subscribe("camera").await?;
     let mut decryptor = subscription.decryptors().await?.remove(0);
     carry(&mut encryptor, &mut decryptor, &frame).await;
@@ -128,7 +148,11 @@ async fn the_logs_of_a_whole_run_show_no_secret() -> Result<(), ClientError> {
     secrets.extend(secrets_of_key(&OlmMessage::StreamKey(witness.key().await)));
     let _again = leaving.subscribe("camera").await?;
     until(&mut publication, |event| is_in(event, &leaving)).await;
-    publication.kick(leaving.device()).await?;
+    // The disk refuses, for a moment.
+    std::fs::create_dir_all(folder.path().join("vault.new/full")).unwrap();
+    let not_kept = publication.kick(leaving.device()).await.unwrap_err();
+    transcript.note_error(&not_kept);
+    std::fs::remove_dir_all(folder.path().join("vault.new")).unwrap();
     secrets.extend(secrets_of_key(&OlmMessage::StreamKey(witness.key().await)));
     carry(&mut encryptor, &mut decryptor, &frame).await;
 
@@ -146,10 +170,16 @@ async fn the_logs_of_a_whole_run_show_no_secret() -> Result<(), ClientError> {
     drop((publishing, watching, leaving));
 
     let printed = transcript.text();
-    for said in ["key service up", "connected", "mail", "a message was not taken"] {
+    for said in [
+        "key service up",
+        "connected",
+        "mail",
+        "a message was not taken",
+        "the vault cannot be written",
+    ] {
         assert!(printed.contains(said), "the transcript lacks: {said}");
     }
-    assert_eq!(secrets.len(), 3 + 1 + 3 * 2);
+    assert_eq!(secrets.len(), 3 + 1 + 5 + 4 + 3 * 2);
     assert_hidden(&printed, &secrets);
     Ok(())
 }

@@ -19,4 +19,5 @@ mod presence;
 mod restart;
 mod rooms;
 mod tls;
+mod trust;
 mod verification;

@@ -70,6 +70,23 @@ pub(crate) fn interruption() -> std::io::Result<impl Future<Output = std::io::Re
     Ok(tokio::signal::ctrl_c())
 }
 
+/// Does this unless the command is told to end meanwhile. A terminal that does not show what is typed
+/// is left as it was.
+pub(crate) async fn unless_interrupted<T>(
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    // From here on a signal does not kill: whoever asks for a passphrase can tidy up.
+    let interrupted = interruption()?;
+    tokio::select! {
+        biased;
+        interrupted = interrupted => {
+            interrupted?;
+            anyhow::bail!("interrupted");
+        }
+        done = work => done,
+    }
+}
+
 /// Somebody else's text, made safe for a terminal: without the characters that steer it or turn
 /// the direction of writing.
 pub(crate) fn safe(text: &str) -> String {

@@ -1,11 +1,8 @@
 //! `olmcast keys`.
 
-use anyhow::Context;
-use olmcast::{
-    client::directory::Directory,
-    device::Identity,
-    primitives::{DeviceId, Invite, ServiceAddress},
-};
+use olmcast::primitives::DeviceId;
+
+use crate::{directory, naming::fingerprint};
 
 /// Look up a device's public keys in a key service's directory.
 ///
@@ -17,27 +14,12 @@ pub(crate) struct Arguments {
     // Some begin with a hyphen.
     #[arg(allow_hyphen_values = true)]
     device: DeviceId,
-    /// The key service; with olmcast+tls:// or olmcast+plain:// before it as in invite links
-    /// [default: 127.0.0.1:7600]
-    #[arg(long, value_name = "HOST:PORT")]
-    server: Option<ServiceAddress>,
-    /// The key service of this invite link instead, in quotes, since it has a #
-    #[arg(long, env = "OLMCAST_ROOM", hide_env_values = true, value_name = "LINK")]
-    room: Option<String>,
     #[command(flatten)]
-    trust: crate::trust::Arguments,
+    directory: directory::Arguments,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let service = match (arguments.server, arguments.room) {
-        (Some(server), _) => server,
-        (None, Some(link)) => link.parse::<Invite>().context("--room")?.service().clone(),
-        (None, None) => crate::address::SERVICE.parse()?,
-    };
-    let trust = arguments.trust.read()?;
-    // Looking up is for anybody, so nobody in particular asks.
-    let directory = Directory::new(&service, &trust, Identity::generate().signer());
-    let found = directory.query(&arguments.device).await?;
+    let found = arguments.directory.query(&arguments.device).await?;
     let keys = found.device_keys;
     println!("device         {}", keys.device);
     println!("fingerprint    {}", fingerprint(&keys.device));
@@ -46,11 +28,4 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     println!("one-time keys  {}", found.one_time_keys);
     println!("fallback key   {}", if found.fallback_key { "yes" } else { "no" });
     Ok(())
-}
-
-/// The Ed25519 key, which is the device's id, so that it can be read out.
-fn fingerprint(device: &DeviceId) -> String {
-    let text = device.to_string();
-    let groups = text.as_bytes().chunks(4).map(String::from_utf8_lossy);
-    groups.collect::<Vec<_>>().join(" ")
 }

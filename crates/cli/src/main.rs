@@ -5,10 +5,16 @@
 mod address;
 mod console;
 mod demo;
+mod devices;
+mod directory;
+mod id;
 mod keys;
 mod logs;
 mod media;
+mod naming;
 mod publish;
+mod qr;
+mod questions;
 mod receive;
 mod relay;
 mod room;
@@ -16,10 +22,15 @@ mod serve;
 mod store;
 mod subscribe;
 mod trust;
+mod vault;
+mod verify;
+mod verifying;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use console::unless_interrupted;
 
 /// End-to-end encrypted live streams: one key per stream, led by its publisher.
 ///
@@ -49,6 +60,9 @@ enum Command {
     Serve(serve::Arguments),
     Relay(relay::Arguments),
     Room(room::Arguments),
+    Id(id::Arguments),
+    Verify(verify::Arguments),
+    Devices(devices::Arguments),
     Keys(keys::Arguments),
     Publish(publish::Arguments),
     Subscribe(subscribe::Arguments),
@@ -59,7 +73,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = run(arguments.command).await;
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", console::explain(&error));
             ExitCode::FAILURE
@@ -67,7 +81,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
     // A service says in its configuration what it tells on the way.
     if !matches!(command, Command::Serve(_)) {
         logs::init(logs::Format::Text, logs::LEVEL)?;
@@ -77,8 +91,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Relay(arguments) => relay::run(arguments).await,
         Command::Room(arguments) => room::run(&arguments),
+        Command::Id(arguments) => unless_interrupted(async { id::run(&arguments) }).await,
+        Command::Verify(arguments) => return verify::run(arguments).await,
+        Command::Devices(arguments) => unless_interrupted(devices::run(arguments)).await,
         Command::Keys(arguments) => keys::run(arguments).await,
         Command::Publish(arguments) => publish::run(arguments).await,
         Command::Subscribe(arguments) => subscribe::run(arguments).await,
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,8 +5,8 @@ use std::{fmt::Debug, sync::Arc};
 use olmcast::{
     primitives::{Generation, Position, Secret, Step},
     protocol::{
-        Answers, Beacon, Kind, OfferHash, OlmMessage, OlmPlaintext, Renew, Renewed,
-        SESSION_KEY_LENGTH, StreamEnd, StreamKey, StreamKeyAck, StreamKeyRequest,
+        Answers, Beacon, Kind, OfferHash, OlmMessage, OlmPlaintext, Renew, Renewed, RosterDigest,
+        RosterHash, SESSION_KEY_LENGTH, StreamEnd, StreamKey, StreamKeyAck, StreamKeyRequest,
         StreamKeyWithheld, StreamOffer, Subscribe, Unsubscribe, VerificationMessage,
     },
     sframe::CipherSuite,
@@ -98,6 +98,7 @@ pub(super) fn message(stage: &mut Stage, to_publisher: bool, script: &mut Script
             ticket: id(stage, to_publisher, script),
             position: position(script),
             offer: offer(stage, script),
+            roster: roster(1),
         }),
         _ => OlmMessage::StreamKey(stream_key(stage, to_publisher, script)),
     };
@@ -130,7 +131,13 @@ fn stream_key(stage: &mut Stage, to_publisher: bool, script: &mut Script<'_>) ->
             [usize::from(wrong >> 4 & 1)],
         offer: offer(stage, script),
         answers,
+        roster: roster(which),
     }
+}
+
+fn roster(version: u8) -> RosterDigest {
+    let (version, holders) = (u64::from(version), u32::from(version));
+    RosterDigest { version, holders, hash: RosterHash([7; 16]) }
 }
 
 /// A beacon, right or nearly so, and by which of the forger's sessions.
@@ -142,7 +149,7 @@ pub(super) fn beacon(stage: &mut Stage, script: &mut Script<'_>) -> (usize, Vec<
         let index = stage.sessions[which].message_index();
         let step = Step::new(index + 1 + u32::from(wrong >> 1 & 1)).unwrap_or(Step::LAST);
         let (stream, generation) = (stage.forged.stream, generation(script));
-        serde_json::to_vec(&Beacon { stream, generation, step }).unwrap()
+        serde_json::to_vec(&Beacon { stream, generation, step, roster: roster(wrong) }).unwrap()
     };
     let mut message = stage.sessions[which].encrypt(payload).to_bytes();
     if wrong & 4 != 0 {

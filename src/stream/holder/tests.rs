@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     device::{Between, Identity},
     primitives::{Generation, RoomId, StreamRef},
-    stream::{Output, base_key::Scope},
+    stream::{Output, base_key::Scope, census::Census},
 };
 
 /// A `Subscribe` whose keys are all the same.
@@ -41,7 +41,12 @@ impl Tested {
             holder: Holder::new(peer.device(), subscribe(stream.stream, key), olm, now),
             identity,
             session: OutboundSession::new(Generation(0), scope),
-            handover: Handover { stream: stream.stream, suite, offer: OfferHash::of(b"offer") },
+            handover: Handover {
+                stream: stream.stream,
+                suite,
+                offer: OfferHash::of(b"offer"),
+                roster: Census::default().announce(),
+            },
             rng: StdRng::from_seed([1; 32]),
             now,
         }

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use super::{Asker, Publication};
 use crate::{
-    device::{Between, Memory, Pairwise, TrustState},
+    device::{Between, Memory, Pairwise},
     primitives::{DeviceId, Timestamp},
     protocol::{Answers, Kind, StreamKeyWithheld, Subscribe, WithheldCode},
     stream::{
-        Effects, Event, Output, Recipient, Refusal,
-        admission::Verdict,
+        Effects, Event, LeaveReason, Output, Recipient, Refusal,
+        admission::{Applicant, Verdict},
         holder::{Holder, Which},
         rate::Quota,
         visitors::Removed,
@@ -24,8 +24,10 @@ const ASKS_ON: Duration = Duration::from_secs(60);
 /// Devices that one stream lets in: some 200 µs of work each. A crowd of this many gets in at
 /// once, the next ones are told to come again.
 const ADMISSIONS: Quota = Quota { interval: Duration::from_millis(1), burst: 2000 };
-/// When whoever waits for the user's answer asks again.
+/// When whoever waits for the user's answer repeats its question …
 const ASKED_RETRY: Duration = Duration::from_secs(8);
+/// … and how often that is answered at most.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 /// When to ask again at the latest, …
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// … and at the earliest, whatever the limit says.
@@ -42,8 +44,8 @@ impl Publication {
         subscribe: Subscribe,
         has_invite: bool,
     ) -> bool {
-        let trust = memory.trust().check(&device, &subscribe.curve25519, &subscribe.name);
-        let (verdict, now) = (self.admission.judge(device, has_invite, trust), fx.now);
+        let applicant = Applicant::new(memory.trust(), device, &subscribe, has_invite);
+        let (verdict, now) = (self.admission.judge(&applicant), fx.now);
         let held = self.holders.get(device).map(|holder| holder.one_time_key);
         if held == Some(subscribe.one_time_key) && !matches!(verdict, Verdict::Refuse(_)) {
             // The same question again: its answer was lost, or is still to come. The answer is
@@ -56,21 +58,22 @@ impl Publication {
         }
         if !self.visitors.is_news(device, subscribe.sequence) {
             if let Some(asker) = self.asking.get_mut(&device) {
-                asker.heard = now;
+                let waited = now.since(std::mem::replace(&mut asker.heard, now));
+                let is_same = asker.subscribe.one_time_key == subscribe.one_time_key;
+                if is_same && waited >= ASKED_AGAIN {
+                    self.withhold_for_now(fx, device);
+                }
             }
             self.remind(fx, device, Some(subscribe.one_time_key));
             return false;
         }
-        if self.is_shut_out(fx, memory, device, &subscribe) {
+        if let Some(reason) = self.refusal(memory, device, verdict) {
+            self.refuse(fx, device, &subscribe, reason);
             return true;
         }
-        if let Verdict::Refuse(reason) = verdict {
-            let code = match reason {
-                Refusal::NotVerified => WithheldCode::NotVerified,
-                _ => WithheldCode::NotAdmitted,
-            };
-            self.refuse(fx, device, &subscribe, code, reason);
-            return true;
+        if held.is_some() && matches!(verdict, Verdict::Ask(Some(_))) {
+            // It was admitted as what it said that it was. Now it says something else.
+            self.remove(fx, device, LeaveReason::Revoked);
         }
         // Kept from here on only: strangers must not make us remember them.
         if let Err(wait) = self.may_come(device, subscribe.sequence, verdict, now) {
@@ -80,7 +83,8 @@ impl Publication {
             // A holder that begins anew was admitted before, as what it was then.
             && (held.is_none() || distrust.is_some())
         {
-            self.ask(fx, device, Asker { subscribe, has_invite, distrust, heard: now });
+            let (since, heard) = (now, now);
+            self.ask(fx, device, Asker { subscribe, has_invite, distrust, since, heard });
         } else {
             self.let_in(fx, memory, device, subscribe);
         }
@@ -88,20 +92,26 @@ impl Publication {
     }
 
     /// Puts a device to the user, and tells it so.
-    fn ask(&mut self, fx: &mut Effects<'_>, device: DeviceId, asker: Asker) {
+    fn ask(&mut self, fx: &mut Effects<'_>, device: DeviceId, mut asker: Asker) {
+        let before = self.asking.get(&device);
+        let is_news = before.is_none_or(|before| before.distrust != asker.distrust);
+        asker.since = before.map_or(fx.now, |before| before.since);
+        if is_news {
+            fx.event(asker.request(self.id(), device));
+        }
+        self.asking.insert(device, asker);
+        self.withhold_for_now(fx, device);
+    }
+
+    /// Tells a device that the user is asked.
+    fn withhold_for_now(&self, fx: &mut Effects<'_>, device: DeviceId) {
+        let Some(asker) = self.asking.get(&device) else { return };
         let code = match asker.distrust {
             Some(_) => WithheldCode::Distrusted,
             None => WithheldCode::Asked,
         };
         let wait = fx.jitter(ASKED_RETRY);
         self.withhold(fx, device, &asker.subscribe, code, Some(wait));
-        let Subscribe { name, claim, .. } = asker.subscribe.clone();
-        let distrust = asker.distrust;
-        let before = self.asking.insert(device, asker);
-        if before.is_none_or(|before| before.distrust != distrust) {
-            let stream = self.id();
-            fx.event(Event::JoinRequest { stream, device, name, claim, distrust });
-        }
     }
 
     /// Takes note of somebody who may come in, as far as its invite goes.
@@ -137,23 +147,14 @@ impl Publication {
         if self.visitors.let_in(device, sequence, now) { Ok(()) } else { Err(MAX_WAIT) }
     }
 
-    /// Whether the door is shut to a device, which is then told so.
-    fn is_shut_out(
-        &self,
-        fx: &mut Effects<'_>,
-        memory: &Memory,
-        device: DeviceId,
-        subscribe: &Subscribe,
-    ) -> bool {
-        let (code, reason) = if memory.trust().state(&device) == TrustState::Blocked {
-            (WithheldCode::Blocked, Refusal::Blocked)
-        } else if memory.doors().is_closed_to(self.keys.room(), device) {
-            (WithheldCode::Closed, Refusal::Closed)
-        } else {
-            return false;
-        };
-        self.refuse(fx, device, subscribe, code, reason);
-        true
+    /// Why a device gets nothing, whatever the user may say.
+    fn refusal(&self, memory: &Memory, device: DeviceId, verdict: Verdict) -> Option<Refusal> {
+        match verdict {
+            Verdict::Refuse(Refusal::Blocked) => Some(Refusal::Blocked),
+            _ if memory.doors().is_closed_to(self.keys.room(), device) => Some(Refusal::Closed),
+            Verdict::Refuse(reason) => Some(reason),
+            Verdict::Admit | Verdict::Ask(_) => None,
+        }
     }
 
     /// The application admits a device that asked. False if it did not ask.
@@ -163,30 +164,51 @@ impl Publication {
         memory: &mut Memory,
         device: DeviceId,
     ) -> bool {
-        let Some(Asker { subscribe, distrust, .. }) = self.asking.shift_remove(&device) else {
-            return false;
-        };
+        let Some(asker) = self.asking.get(&device) else { return false };
+        let Asker { subscribe, has_invite, distrust, .. } = asker;
+        let applicant = Applicant::new(memory.trust(), device, subscribe, *has_invite);
         // It may have been closed since the device asked.
-        if !self.is_shut_out(fx, memory, device, &subscribe) {
-            if distrust.is_some() {
-                let Subscribe { curve25519, name, .. } = &subscribe;
-                memory.decide(|trust| trust.pin(device, *curve25519, name));
-            }
+        if let Some(reason) = self.refusal(memory, device, self.admission.judge(&applicant)) {
+            return self.refuse_request(fx, device, reason);
+        }
+        if distrust.is_some() {
+            let Subscribe { curve25519, name, .. } = subscribe;
+            memory.decide(|trust| trust.accept(device, *curve25519, name));
+        }
+        if let Some(Asker { subscribe, .. }) = self.asking.shift_remove(&device) {
             self.let_in(fx, memory, device, subscribe);
         }
         true
     }
 
-    /// The application refuses a device that asked. False if it did not ask.
-    pub(crate) fn refuse_request(&mut self, fx: &mut Effects<'_>, device: DeviceId) -> bool {
+    /// A device that asked is refused. False if it did not ask.
+    pub(crate) fn refuse_request(
+        &mut self,
+        fx: &mut Effects<'_>,
+        device: DeviceId,
+        reason: Refusal,
+    ) -> bool {
+        let asked = self.send_away(fx, device, reason);
+        if asked {
+            fx.event(Event::Refused { stream: self.id(), device, reason });
+        }
+        asked
+    }
+
+    /// Tells a device that asked that it gets no key. False if it did not ask.
+    pub(super) fn send_away(
+        &mut self,
+        fx: &mut Effects<'_>,
+        device: DeviceId,
+        reason: Refusal,
+    ) -> bool {
         let Some(Asker { subscribe, .. }) = self.asking.shift_remove(&device) else {
             return false;
         };
-        let code = WithheldCode::NotAdmitted;
-        self.refuse(fx, device, &subscribe, code, Refusal::NotAdmitted);
+        self.withhold(fx, device, &subscribe, reason.code(), None);
         // Should the answer be lost, it gets the same again.
         let Subscribe { one_time_key, .. } = subscribe;
-        let answer = Some((code, None));
+        let answer = Some((reason.code(), None));
         self.visitors.removed(device, Removed { one_time_key, answer, by_itself: false });
         true
     }
@@ -221,6 +243,12 @@ impl Publication {
             return;
         }
         self.join_at = None;
+        // Those who are there hear of them with the step.
+        if self.current.can_advance() {
+            let newcomers = self.newcomers.iter().copied();
+            let here = newcomers.filter(|device| self.holders.get(*device).is_some());
+            here.for_each(|device| self.census.insert(device));
+        }
         // Nobody may be given the step that others already used. At the last one there is no
         // next: a new generation is on its way then, and newcomers wait for a step of that.
         if !self.step(fx) {
@@ -246,10 +274,9 @@ impl Publication {
         fx: &mut Effects<'_>,
         device: DeviceId,
         subscribe: &Subscribe,
-        code: WithheldCode,
         reason: Refusal,
     ) {
-        self.withhold(fx, device, subscribe, code, None);
+        self.withhold(fx, device, subscribe, reason.code(), None);
         fx.event(Event::Refused { stream: self.id(), device, reason });
     }
 

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use super::{Asker, HOLDERS_AT_ONCE, Publication, SESSION_LIFETIME, STEP_INTERVAL};
 use crate::{
-    device::{Distrust, Memory},
+    device::Memory,
     primitives::{DeviceId, Generation},
     protocol::{Answers, WithheldCode},
     stream::{
-        Effects, Event, LeaveReason, RotationCause,
-        admission::Verdict,
+        Effects, Event, LeaveReason, Refusal, RotationCause,
+        admission::{Applicant, Verdict},
         holder::{Holder, Which},
         rotation::Rotation,
         sessions::OutboundSession,
@@ -31,7 +31,8 @@ impl Publication {
         // It may have overtaken its `Subscribe`, which must not be answered then. But strangers
         // must not make us remember them.
         let trust = Ok(memory.trust().state(&device));
-        let may_come = || self.admission.judge(device, has_invite, trust) == Verdict::Admit;
+        let applicant = Applicant { device, has_invite, keys: trust, trust };
+        let may_come = || self.admission.judge(&applicant) == Verdict::Admit;
         if self.visitors.is_news(device, sequence)
             && (self.visitors.knows(device) || may_come())
             && self.visitors.note(device, sequence)
@@ -45,52 +46,63 @@ impl Publication {
 
     /// Removes a device for good; the door is closed already.
     pub(crate) fn kick(&mut self, fx: &mut Effects<'_>, device: DeviceId) {
-        if self.asking.shift_remove(&device).is_some() {
-            self.visitors.left(device);
-        }
+        self.send_away(fx, device, Refusal::Blocked);
         self.remove(fx, device, LeaveReason::Kicked);
-        if self.visitors.knows(device)
-            && let Some(rotation) = &mut self.rotation
-        {
-            // Perhaps it left just now, whether it came back or not, and reads on until the switch.
-            rotation.hurry(fx.now);
-            self.drive_rotation(fx);
-        }
+        self.hurry(fx, device);
     }
 
-    /// What is known of devices has changed, or who is admitted: whoever may not stay is removed, and
-    /// whoever waited for that is let in.
-    pub(crate) fn review(&mut self, fx: &mut Effects<'_>, memory: &mut Memory) {
-        let trust = memory.trust();
-        let stays = |holder: &&Holder| {
-            let trust = trust.check(&holder.device, &holder.curve25519, &holder.name);
-            trust != Err(Distrust::Blocked) && self.admission.keeps(holder.device, trust)
-        };
+    /// What is known of devices has changed (of one of them, perhaps), or who is admitted: whoever may
+    /// not stay is removed, and whoever waited for that is let in.
+    pub(crate) fn review(
+        &mut self,
+        fx: &mut Effects<'_>,
+        memory: &mut Memory,
+        changed: Option<DeviceId>,
+    ) {
+        let stays = |h: &Holder| self.admission.keeps(memory.trust(), h.device, &h.curve25519);
         let leave: Vec<_> =
             self.holders.iter().filter(|h| !stays(h)).map(|holder| holder.device).collect();
         for device in leave {
             self.remove(fx, device, LeaveReason::Revoked);
         }
+        if let Some(device) = changed
+            && !self.admission.allows(device, memory.trust().state(&device))
+        {
+            self.hurry(fx, device);
+        }
+        let stream = self.id();
         let asking: Vec<_> = self.asking.keys().copied().collect();
         for device in asking {
-            let Some(Asker { subscribe, has_invite, .. }) = self.asking.get(&device) else {
-                continue;
-            };
-            let trust = memory.trust().check(&device, &subscribe.curve25519, &subscribe.name);
-            match self.admission.judge(device, *has_invite, trust) {
+            let Some(asker) = self.asking.get_mut(&device) else { continue };
+            let Asker { subscribe, has_invite, .. } = &*asker;
+            let applicant = Applicant::new(memory.trust(), device, subscribe, *has_invite);
+            match self.admission.judge(&applicant) {
                 Verdict::Admit => drop(self.admit(fx, memory, device)),
-                Verdict::Refuse(_) => drop(self.refuse_request(fx, device)),
-                Verdict::Ask(distrust) => {
-                    if let Some(asker) = self.asking.get_mut(&device) {
-                        asker.distrust = distrust;
-                    }
+                Verdict::Refuse(reason) => drop(self.refuse_request(fx, device, reason)),
+                Verdict::Ask(distrust) if distrust != asker.distrust => {
+                    asker.distrust = distrust;
+                    fx.event(asker.request(stream, device));
                 }
+                Verdict::Ask(_) => {}
             }
         }
     }
 
-    fn remove(&mut self, fx: &mut Effects<'_>, device: DeviceId, reason: LeaveReason) {
+    /// Somebody who may not hold the key is not trusted any more. Perhaps it left just now, and
+    /// reads on until the switch, which must not take longer than if it had been removed.
+    pub(crate) fn hurry(&mut self, fx: &mut Effects<'_>, device: DeviceId) {
+        if self.holders.get(device).is_none()
+            && self.visitors.knows(device)
+            && let Some(rotation) = &mut self.rotation
+        {
+            rotation.hurry(fx.now);
+            self.drive_rotation(fx);
+        }
+    }
+
+    pub(super) fn remove(&mut self, fx: &mut Effects<'_>, device: DeviceId, reason: LeaveReason) {
         let Some(holder) = self.holders.remove(device) else { return };
+        self.census.remove(device);
         let answer = match reason {
             LeaveReason::Unsubscribed => None,
             LeaveReason::Kicked | LeaveReason::Revoked => Some((WithheldCode::Removed, None)),

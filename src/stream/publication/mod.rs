@@ -8,8 +8,10 @@ use std::{sync::Arc, time::Duration};
 use indexmap::IndexMap;
 
 use super::{
-    Admission, Effects, Event, HolderState, Output, Recipient, RotationCause,
+    Admission, AskingState, Effects, Event, HolderState, Output, Recipient, RotationCause,
+    StreamCode,
     base_key::Scope,
+    census::Census,
     effects::signed,
     holder::{Handover, Holder, Which},
     rate::RateLimit,
@@ -19,7 +21,7 @@ use super::{
     visitors::Visitors,
 };
 use crate::{
-    device::{Distrust, Identity, PairwiseError},
+    device::{Distrust, Identity, PairwiseError, TrustStore},
     media::{EncryptorSlot, FrameEncryptor},
     primitives::{
         DeviceId, Generation, Position, RoomKeys, StreamId, StreamRef, Timestamp, TrackId,
@@ -66,6 +68,8 @@ pub(crate) struct Publication {
     step_at: Timestamp,
     session_expires: Timestamp,
     holders: Roster,
+    /// Those of them who are told of: not who still waits for a first step.
+    census: Census,
     /// Newcomers that wait for the next step, and when that is.
     newcomers: Vec<DeviceId>,
     join_at: Option<Timestamp>,
@@ -80,8 +84,17 @@ struct Asker {
     has_invite: bool,
     /// What speaks against it.
     distrust: Option<Distrust>,
-    /// When it last asked.
+    /// When it first asked, and when last.
+    since: Timestamp,
     heard: Timestamp,
+}
+
+impl Asker {
+    /// The question to the user.
+    fn request(&self, stream: StreamId, device: DeviceId) -> Event {
+        let Subscribe { name, claim, .. } = self.subscribe.clone();
+        Event::JoinRequest { stream, device, name, claim, distrust: self.distrust }
+    }
 }
 
 impl Publication {
@@ -110,6 +123,7 @@ impl Publication {
             step_at: fx.now + STEP_INTERVAL,
             session_expires: fx.now + SESSION_LIFETIME,
             holders: Roster::default(),
+            census: Census::default(),
             newcomers: Vec::new(),
             join_at: None,
             asking: IndexMap::new(),
@@ -140,15 +154,39 @@ impl Publication {
         self.current.position()
     }
 
+    /// The code of the newest session that holders were sent, and of those who hold it.
+    pub(crate) fn code(&self) -> Option<StreamCode> {
+        let pending = self.rotation.as_ref().and_then(|rotation| rotation.minted.as_ref());
+        pending.unwrap_or(&self.current).code(&self.census.digest())
+    }
+
+    /// Whether a device holds the key, or is about to.
+    pub(crate) fn is_held_by(&self, device: DeviceId) -> bool {
+        self.holders.get(device).is_some()
+    }
+
+    /// Those who wait for the application's answer, in the order in which they came.
+    pub(crate) fn asking(&self, trust: &TrustStore) -> impl Iterator<Item = AskingState> {
+        self.asking.iter().map(|(device, asker)| AskingState {
+            device: *device,
+            name: asker.subscribe.name.clone(),
+            claim: asker.subscribe.claim.clone(),
+            known: trust.get(device).cloned(),
+            distrust: asker.distrust,
+            since: asker.since,
+        })
+    }
+
     /// Whether a device waits for the application's answer.
     pub(crate) fn is_asked_by(&self, device: DeviceId) -> bool {
         self.asking.contains_key(&device)
     }
 
-    pub(crate) fn holders(&self) -> impl Iterator<Item = HolderState> {
+    pub(crate) fn holders(&self, trust: &TrustStore) -> impl Iterator<Item = HolderState> {
         self.holders.iter().map(|holder| HolderState {
             device: holder.device,
             name: holder.name.clone(),
+            known: trust.get(&holder.device).cloned(),
             claim: holder.claim.clone(),
             confirmed: holder.confirmed(),
         })
@@ -198,9 +236,10 @@ impl Publication {
             OlmMessage::Renew(renew) => {
                 let (position, offer, new) =
                     (self.current.position(), self.offer_hash, fx.random_id());
+                let roster = self.census.announce();
                 self.holders.update(sender, |holder| {
                     let ticket = holder.renew(renew.ticket, new, now);
-                    let renewed = Renewed { nonce: renew.nonce, ticket, position, offer };
+                    let renewed = Renewed { nonce: renew.nonce, ticket, position, offer, roster };
                     holder.tell(fx, OlmMessage::Renewed(renewed));
                 });
             }
@@ -288,7 +327,7 @@ impl Publication {
     /// False at the generation's last step, which a new generation must follow.
     fn step(&mut self, fx: &mut Effects<'_>) -> bool {
         self.step_at = fx.now + STEP_INTERVAL;
-        let Some(message) = self.current.advance() else {
+        let Some(message) = self.current.advance(self.census.announce()) else {
             let periodic = || Rotation::new(RotationCause::Periodic, fx.now, fx.now);
             self.rotation.get_or_insert_with(periodic);
             self.drive_rotation(fx);
@@ -335,8 +374,9 @@ impl Publication {
         }
     }
 
-    fn handover(&self) -> Handover {
-        Handover { stream: self.id(), suite: self.scope.suite, offer: self.offer_hash }
+    fn handover(&mut self) -> Handover {
+        let (suite, roster) = (self.scope.suite, self.census.announce());
+        Handover { stream: self.id(), suite, offer: self.offer_hash, roster }
     }
 
     /// Tells the encryptors by when they must have been given another key. Should nobody call us

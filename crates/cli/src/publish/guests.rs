@@ -1,0 +1,165 @@
+//! Those who ask for a stream, and those who hold it.
+
+use std::{collections::HashMap, fmt::Write, time::Instant};
+
+use olmcast::{
+    client::{Client, ClientEvent, Publication},
+    device::Distrust,
+    endpoint::{AskingState, Event, RotationCause},
+    primitives::DeviceId,
+};
+
+use super::commands::trust;
+use crate::{
+    naming::{called, fingerprint},
+    questions::{Question, Questions},
+    verifying::Verifying,
+};
+
+/// Where the publisher's user sits: who comes and goes, and what is asked.
+pub(super) struct Desk<'a> {
+    pub(super) client: &'a Client,
+    pub(super) publication: &'a Publication,
+    pub(super) questions: Questions,
+    pub(super) verifying: Verifying<'a>,
+    /// What they call themselves.
+    names: HashMap<DeviceId, String>,
+    /// Those who are asked about.
+    asked: Vec<DeviceId>,
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(client: &'a Client, publication: &'a Publication) -> Self {
+        let verifying = Verifying::new(client);
+        let (questions, names, asked) = (Questions::default(), HashMap::new(), Vec::new());
+        Self { client, publication, questions, verifying, names, asked }
+    }
+
+    /// Puts the next question on the screen, if it is not there yet.
+    pub(super) fn show_question(&mut self) {
+        if let Some(question) = self.questions.unshown() {
+            eprintln!("{question}");
+        }
+    }
+
+    /// Tells those with whom a verification is under way.
+    pub(super) async fn leave(&mut self) {
+        self.verifying.cancel_all().await;
+    }
+
+    /// Lets a device in that asks, or not.
+    pub(super) async fn decide(&mut self, device: DeviceId, admit: bool) -> anyhow::Result<()> {
+        self.questions.withdraw(Question::Admit(device), Instant::now());
+        let decided = if admit {
+            self.publication.admit(device).await
+        } else {
+            self.publication.refuse(device).await
+        };
+        Ok(decided?)
+    }
+
+    /// Looks who waits for an answer: whoever has left meanwhile need not be asked about.
+    pub(super) async fn look(&mut self) -> anyhow::Result<()> {
+        let (asking, now) = (self.publication.asking().await?, Instant::now());
+        for device in std::mem::take(&mut self.asked) {
+            if !asking.iter().any(|asking| asking.device == device) {
+                self.questions.withdraw(Question::Admit(device), now);
+            }
+        }
+        for asking in asking {
+            let text = self.question(&asking).await?;
+            self.names.insert(asking.device, asking.name);
+            self.asked.push(asking.device);
+            self.questions.ask(Question::Admit(asking.device), text, now);
+        }
+        Ok(())
+    }
+
+    async fn question(&self, asking: &AskingState) -> anyhow::Result<String> {
+        let who = called(&asking.name, &asking.device);
+        let mut text = format!("\n{who} wants to watch\n");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  it is        {}", trust(asking.known.as_ref(), &asking.name));
+        let _ = writeln!(text, "  fingerprint  {}", fingerprint(&asking.device));
+        if let Some(distrust) = asking.distrust {
+            let _ = writeln!(text, "  beware       {}", self.warning(distrust).await?);
+        }
+        text.push_str("admit? [y/n]");
+        Ok(text)
+    }
+
+    /// What speaks against a device.
+    async fn warning(&self, distrust: Distrust) -> anyhow::Result<String> {
+        let Distrust::NameTaken(other) = distrust else { return Ok(distrust.to_string()) };
+        let known = self.client.known_devices().await?;
+        let other_is = match known.iter().find(|known| known.device == other) {
+            Some(known) => format!("{} ({})", called(&known.name, &other), known.state),
+            None => other.short(),
+        };
+        Ok(format!("another device is known by this name, or one that looks like it: {other_is}"))
+    }
+
+    /// How a device is called here.
+    fn name(&self, device: &DeviceId) -> String {
+        called(self.names.get(device).map_or("", String::as_str), device)
+    }
+
+    pub(super) async fn hear(&mut self, event: &ClientEvent) -> anyhow::Result<()> {
+        match event {
+            ClientEvent::ServiceUp => eprintln!("connected to the key service"),
+            ClientEvent::ServiceDown(reason) => {
+                eprintln!("{reason}; those who watch go on, nobody new can join until it is back");
+            }
+            ClientEvent::ServiceRefused(code) => eprintln!("the key service refused: {code}"),
+            ClientEvent::VaultFailed(error) => {
+                eprintln!("what is decided now is not kept: {error}; trying again");
+            }
+            ClientEvent::Stream(event) => {
+                self.hear_of_stream(event);
+                // Whoever asks is shown at once, and who need not be asked about any more is not.
+                if let Event::JoinRequest { .. }
+                | Event::Refused { .. }
+                | Event::HolderJoined { .. }
+                | Event::HolderLeft { .. } = event
+                {
+                    self.look().await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn hear_of_stream(&mut self, event: &Event) {
+        match event {
+            Event::JoinRequest { device, name, .. } => {
+                self.names.insert(*device, name.clone());
+            }
+            Event::Refused { device, reason, .. } => {
+                eprintln!("{} was refused: {reason}", self.name(device));
+                self.names.remove(device);
+            }
+            Event::HolderJoined { device, name, position, .. } => {
+                self.names.insert(*device, name.clone());
+                eprintln!("{} joined and reads from {position} on", self.name(device));
+            }
+            Event::HolderLeft { device, reason, .. } => {
+                eprintln!("{} left: {reason}", self.name(device));
+                self.names.remove(device);
+            }
+            Event::Rotated { position, since, switched, cause, .. } => {
+                let after = switched.since(*since).as_millis();
+                let why = match cause {
+                    RotationCause::Leave => format!(", {after} ms after somebody left"),
+                    RotationCause::Kick => format!(", {after} ms after the kick"),
+                    _ => String::new(),
+                };
+                eprintln!("new key from {position} on{why}");
+            }
+            Event::Verification { device, name, state } => {
+                self.verifying.hear(*device, name, state, &mut self.questions);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Files that only their owner may use, and that are replaced as a whole.
+
+use std::{
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    io::{ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use super::VaultError;
+
+/// A file by its true name: without links, in a folder that is there. Two names of one vault are one
+/// vault, and a link to it stays one when the vault is replaced.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    folder: PathBuf,
+    name: std::ffi::OsString,
+}
+
+impl Place {
+    /// Makes its folder if that is missing.
+    pub(super) fn make(path: &Path) -> Result<Self, VaultError> {
+        let folder = folder_of(path);
+        if !folder.exists() {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true);
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder.create(folder).map_err(VaultError::io("make the folder", folder))?;
+        }
+        Self::find(path)
+    }
+
+    pub(super) fn find(path: &Path) -> Result<Self, VaultError> {
+        let io = || VaultError::io("find", path);
+        let not_a_file = || VaultError::NotAFile(path.to_owned());
+        let path = match fs::canonicalize(path) {
+            Ok(path) => path,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if fs::symlink_metadata(path).is_ok() {
+                    return Err(not_a_file());
+                }
+                let name = path.file_name().ok_or_else(not_a_file)?;
+                match fs::canonicalize(folder_of(path)) {
+                    Ok(folder) => folder.join(name),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        return Err(VaultError::NotFound(path.to_owned()));
+                    }
+                    Err(error) => return Err(io()(error)),
+                }
+            }
+            Err(error) => return Err(io()(error)),
+        };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(not_a_file());
+        };
+        Ok(Self { folder: folder.to_owned(), name: name.to_owned(), path })
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// The file of the same name and this ending.
+    pub(super) fn beside(&self, ending: &str) -> PathBuf {
+        let mut name = self.name.clone();
+        name.push(ending);
+        self.folder.join(name)
+    }
+
+    /// Reads a file of at most so many bytes that nobody else may read or change, into one buffer
+    /// that is never moved.
+    pub(super) fn read(&self, most: usize) -> Result<Option<Vec<u8>>, VaultError> {
+        let io = || VaultError::io("read", &self.path);
+        match fs::metadata(&self.path) {
+            // Before it is opened, since that may take for ever with something else.
+            Ok(found) if found.is_file() => {}
+            Ok(_) => return Err(VaultError::NotAFile(self.path.clone())),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io()(error)),
+        }
+        let file = private(OpenOptions::new().read(true)).open(&self.path).map_err(io())?;
+        let found = file.metadata().map_err(io())?;
+        self.refuse_exposed(&found)?;
+        let length = usize::try_from(found.len()).unwrap_or(most).min(most);
+        let mut bytes = Vec::with_capacity(length + 1);
+        file.take(length as u64 + 1).read_to_end(&mut bytes).map_err(io())?;
+        Ok(Some(bytes))
+    }
+
+    #[cfg(unix)]
+    fn refuse_exposed(&self, found: &Metadata) -> Result<(), VaultError> {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777;
+        if mode & 0o077 == 0 {
+            return Ok(());
+        }
+        Err(VaultError::Exposed { path: self.path.clone(), mode })
+    }
+
+    #[cfg(not(unix))]
+    fn refuse_exposed(&self, _: &Metadata) -> Result<(), VaultError> {
+        Ok(())
+    }
+
+    /// Replaces the file, or makes it: whatever happens, either the old or the new one is there.
+    pub(super) fn write(&self, bytes: &[u8]) -> Result<(), VaultError> {
+        self.write_in_steps(bytes, |_| {})
+    }
+
+    pub(super) fn write_in_steps(
+        &self,
+        bytes: &[u8],
+        mut done: impl FnMut(Step),
+    ) -> Result<(), VaultError> {
+        let temporary = self.temporary();
+        let written = self.write_temporary(&temporary, bytes, &mut done).and_then(|()| {
+            let renamed = fs::rename(&temporary, &self.path);
+            renamed.map_err(VaultError::io("replace", &self.path))
+        });
+        if written.is_err() {
+            // Whether that works or not: the next start removes it.
+            let _ = fs::remove_file(&temporary);
+            return written;
+        }
+        done(Step::Renamed);
+        self.sync_folder()?;
+        done(Step::Lasting);
+        Ok(())
+    }
+
+    fn write_temporary(
+        &self,
+        temporary: &Path,
+        bytes: &[u8],
+        done: &mut impl FnMut(Step),
+    ) -> Result<(), VaultError> {
+        let io = || VaultError::io("write", temporary);
+        self.remove_temporary()?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let mut file = private(&mut options).open(temporary).map_err(io())?;
+        done(Step::Made);
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        file.write_all(first).map_err(io())?;
+        done(Step::Half);
+        file.write_all(second).map_err(io())?;
+        done(Step::Written);
+        file.sync_all().map_err(io())?;
+        done(Step::Synced);
+        Ok(())
+    }
+
+    /// Removes what a process that was killed may have left.
+    pub(super) fn remove_temporary(&self) -> Result<(), VaultError> {
+        let temporary = self.temporary();
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(VaultError::io("remove", &temporary)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.beside(".new")
+    }
+
+    /// The new name, too, is to survive a power failure.
+    #[cfg(unix)]
+    fn sync_folder(&self) -> Result<(), VaultError> {
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(VaultError::io("write the folder", &self.folder))
+    }
+
+    #[cfg(not(unix))]
+    fn sync_folder(&self) -> Result<(), VaultError> {
+        Ok(())
+    }
+}
+
+/// How far a write has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Made,
+    Half,
+    Written,
+    Synced,
+    Renamed,
+    Lasting,
+}
+
+/// Makes files that only their owner may use, and follows no link that somebody put in the place of
+/// one: links that the user made were resolved before.
+pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    }
+    options
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
