@@ -112,13 +112,19 @@ impl Publication {
         self.client.kept().await
     }
 
-    /// Admits a device that asked ([`Event::JoinRequest`]).
+    /// Admits a device that asked ([`Event::JoinRequest`]). If something spoke against it, it is
+    /// pinned as what it is now, and that is on disk when this returns.
     ///
     /// # Errors
-    /// [`ClientError::Endpoint`], [`ClientError::Ended`].
+    /// [`ClientError::Endpoint`], [`ClientError::Ended`]; [`ClientError::NotKept`] if it is
+    /// admitted, but that could not be written.
     pub async fn admit(&self, device: DeviceId) -> Result<(), ClientError> {
         let stream = self.id();
-        Ok(self.client.call(move |endpoint, now| endpoint.admit(stream, device, now)).await??)
+        let admitted = self.client.call(move |endpoint, now| {
+            let before = endpoint.memory().decisions();
+            endpoint.admit(stream, device, now).map(|()| endpoint.memory().decisions() != before)
+        });
+        if admitted.await?? { self.client.kept().await } else { Ok(()) }
     }
 
     /// Refuses a device that asked ([`Event::JoinRequest`]).

@@ -3,7 +3,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rand::RngExt;
 use vodozemac::olm::{Account, AccountPickle};
 use zeroize::Zeroizing;
 
@@ -13,7 +12,7 @@ use super::{
     tidy,
 };
 use crate::{
-    primitives::{DeviceId, Signature, SigningForm},
+    primitives::{DeviceId, Signature, SigningForm, overwrite_drawn},
     protocol::PublicKey,
 };
 
@@ -208,12 +207,6 @@ pub(crate) struct Changing {
     seal: Option<Seal>,
     name: String,
     memory: Memory,
-}
-
-/// The thread's generator, from which the library draws its keys, keeps what it gave out until it
-/// makes its next 256 bytes. Nothing else would wipe that.
-pub(super) fn overwrite_drawn() {
-    rand::rng().fill(&mut [0_u8; 512]);
 }
 
 /// The most that an account without one-time keys takes.

@@ -1,8 +1,8 @@
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Identity, identity::overwrite_drawn};
+use super::Identity;
 use crate::{
-    primitives::Timestamp,
+    primitives::{Timestamp, overwrite_drawn},
     protocol::{DeviceKeys, FallbackKey, KeysUpload, OneTimeKey, PublicKey},
 };
 

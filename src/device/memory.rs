@@ -81,7 +81,9 @@ impl Memory {
 
     /// Closes a room.
     pub(crate) fn close(&mut self, room: RoomId) {
-        self.changes += u64::from(self.doors.close(room));
+        if self.doors.close(room) {
+            self.decided();
+        }
     }
 
     /// Opens a room again to whoever has its invite. False if it was open.

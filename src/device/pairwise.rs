@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::Identity;
 use crate::{
-    primitives::{DeviceId, RoomId, StreamId, StreamRef},
+    primitives::{DeviceId, RoomId, StreamId, StreamRef, overwrite_drawn},
     protocol::{Carrier, Envelope, OlmCarrier, OlmMessage, OlmPlaintext, Place, PublicKey},
 };
 
@@ -78,6 +78,7 @@ impl Pairwise {
             .account()
             .create_outbound_session(SessionConfig::default(), curve25519.0, one_time_key.0)
             .map_err(|_| PairwiseError::Session)?;
+        overwrite_drawn();
         Ok(Self::new(session, between))
     }
 
@@ -119,6 +120,8 @@ impl Pairwise {
     pub(crate) fn seal(&mut self, message: OlmMessage) -> Result<Envelope, PairwiseError> {
         let plaintext = OlmPlaintext { place: self.ours, message }.encode();
         let encrypted = self.session.encrypt(&*plaintext).map_err(|_| PairwiseError::Session)?;
+        // It may have begun a new chain, and drawn a key for that.
+        overwrite_drawn();
         let (message_type, ciphertext) = encrypted.to_parts();
         let message_type = u8::try_from(message_type).map_err(|_| PairwiseError::Syntax)?;
         let carrier = OlmCarrier {

@@ -5,6 +5,7 @@
 
 mod address;
 mod codec;
+mod drawn;
 mod ed25519;
 mod ids;
 mod invite;
@@ -14,6 +15,7 @@ mod timestamp;
 
 pub use address::{ServiceAddress, Transport};
 pub use codec::Codec;
+pub(crate) use drawn::overwrite_drawn;
 pub use ids::{
     DeviceId, Generation, IdError, Position, RoomId, Signature, Step, StreamId, StreamRef, TrackId,
     VerificationId,

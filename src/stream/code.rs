@@ -76,3 +76,48 @@ impl fmt::Debug for StreamCode {
         write!(f, "StreamCode({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{
+        primitives::{DeviceId, RoomId, StreamId, StreamRef},
+        protocol::RosterHash,
+        sframe::CipherSuite,
+    };
+
+    fn scope(room: u8, publisher: u8, stream: u8) -> Scope {
+        let stream = StreamRef {
+            publisher: DeviceId::from_bytes([publisher; 32]),
+            stream: StreamId::from_bytes([stream; 16]),
+        };
+        Scope { room: RoomId::from_bytes([room; 32]), stream, suite: CipherSuite::default() }
+    }
+
+    fn code(scope: Scope, generation: u32, session: &str, roster: RosterDigest) -> StreamCode {
+        StreamCode::of(&scope, Generation(generation), session, &roster).unwrap()
+    }
+
+    #[test]
+    fn each_part_of_what_is_agreed_on_changes_the_code_and_nothing_else_does() {
+        let roster = RosterDigest { version: 1, holders: 2, hash: RosterHash([3; 16]) };
+        let hash = RosterHash([9; 16]);
+        let first = code(scope(1, 2, 3), 4, "session", roster);
+        let others = [
+            code(scope(9, 2, 3), 4, "session", roster),
+            code(scope(1, 9, 3), 4, "session", roster),
+            code(scope(1, 2, 9), 4, "session", roster),
+            code(scope(1, 2, 3), 9, "session", roster),
+            code(scope(1, 2, 3), 4, "another", roster),
+            code(scope(1, 2, 3), 4, "session", RosterDigest { holders: 9, ..roster }),
+            code(scope(1, 2, 3), 4, "session", RosterDigest { hash, ..roster }),
+        ];
+        let distinct: HashSet<_> = others.iter().chain([&first]).collect();
+        assert_eq!(distinct.len(), others.len() + 1);
+        let suite = CipherSuite::AesGcm256Sha512;
+        let later = RosterDigest { version: 9, ..roster };
+        assert_eq!(code(Scope { suite, ..scope(1, 2, 3) }, 4, "session", later), first);
+    }
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     media::GenerationKeys,
-    primitives::{Generation, Position, Secret, Step, TrackId},
+    primitives::{Generation, Position, Secret, Step, TrackId, overwrite_drawn},
     protocol::{Beacon, RosterDigest, SESSION_KEY_LENGTH},
     sframe::BaseKey,
 };
@@ -31,6 +31,7 @@ pub(super) struct OutboundSession {
 impl OutboundSession {
     pub(super) fn new(generation: Generation, scope: Scope) -> Self {
         let session = GroupSession::new(SessionConfig::default());
+        overwrite_drawn();
         Self { key: session_key(&session), session, generation, scope }
     }
 

@@ -1,28 +1,27 @@
 //! A kick closes the room, also for the publisher's next run.
 
 use olmcast::{
-    device::{Identity, Memory},
-    endpoint::{Publish, SubscriptionStatus},
+    device::{Identity, SealingKey},
+    endpoint::{Admission, Publish, SubscriptionStatus},
     primitives::{DeviceId, RoomId, RoomKeys, StreamRef},
     protocol::WithheldCode,
 };
 
-use crate::network::{Network, Room, invite};
+use crate::network::{Network, invite};
 
-/// What the publisher remembers, through the bytes in which it is kept.
-fn kept(net: &mut Network, publisher: DeviceId) -> Memory {
-    let bytes = postcard::to_allocvec(net.endpoint(publisher).memory()).unwrap();
-    postcard::from_bytes(&bytes).unwrap()
+/// A publisher that is kept.
+fn publisher(net: &mut Network, key: &SealingKey, keys: &RoomKeys) -> DeviceId {
+    let mut identity = Identity::generate();
+    identity.seal_with(key).unwrap();
+    net.device_of(identity, keys.clone())
 }
 
-/// It runs again, with what it remembered, and publishes anew.
-fn restart(net: &mut Network, before: StreamRef, keys: &RoomKeys) -> StreamRef {
-    let memory = kept(net, before.publisher);
-    net.kill(before.publisher);
-    let mut identity = Identity::generate();
-    *identity.memory_mut() = memory;
-    let publisher = net.device_of(identity, keys.clone());
-    net.publish(publisher, keys, Publish::new("camera").with_invite())
+/// It is killed, and runs again with what was kept of it last, this many runs after the first.
+fn restart(net: &mut Network, publisher: DeviceId, key: &SealingKey, keys: &RoomKeys, run: u8) {
+    let kept = net.nodes[&publisher].kept.clone();
+    net.kill(publisher);
+    let again = Identity::open(&kept, key).unwrap();
+    assert_eq!(net.device_seeded(again, keys.clone(), run), publisher);
 }
 
 fn asks(net: &mut Network, device: DeviceId, stream: StreamRef) -> SubscriptionStatus {
@@ -37,13 +36,19 @@ const CLOSED: SubscriptionStatus = SubscriptionStatus::Closed(Some(WithheldCode:
 
 #[test]
 fn whoever_was_kicked_and_its_new_device_get_nothing_from_a_publisher_that_restarted() {
-    let mut room = Room::with(2);
-    let [a, b] = room.subscribers[..] else { panic!() };
-    let keys = room.invite.room_keys();
-    room.net.kick(room.stream, b);
-    room.net.run(2000);
-    let net = &mut room.net;
-    let stream = restart(net, room.stream, &keys);
+    let (net, keys, key) = (&mut Network::new(), invite().room_keys(), SealingKey::generate());
+    let key = key.unwrap();
+    let publisher = publisher(net, &key, &keys);
+    let publish = || Publish::new("camera").with_invite();
+    let stream = net.publish(publisher, &keys, publish());
+    let [a, b] = [0, 0].map(|_| net.device(keys.clone()));
+    let hoard_of_b = net.endpoint(b).hoard_keys();
+    assert_eq!((asks(net, a, stream), asks(net, b, stream)), (LIVE, LIVE));
+    assert_eq!(hoard_of_b.sessions(), 1);
+    net.kick(stream, b);
+    // The moment after, before anything else happened.
+    restart(net, publisher, &key, &keys, 1);
+    let stream = net.publish(publisher, &keys, publish());
     let new_device = net.device(keys.clone());
     let hoards = [b, new_device].map(|device| net.endpoint(device).hoard_keys());
     let hoarded = hoards.each_ref().map(|hoard| hoard.sessions());
@@ -56,11 +61,10 @@ fn whoever_was_kicked_and_its_new_device_get_nothing_from_a_publisher_that_resta
 
     // Another invite makes another room, which is open; to the one who was kicked it is not.
     let again = invite().room_keys();
-    for device in [a, b, new_device, stream.publisher] {
+    for device in [a, b, new_device, publisher] {
         net.endpoint(device).enter(again.clone());
     }
-    let publish = Publish::new("camera").with_invite();
-    let stream = net.publish(stream.publisher, &again, publish);
+    let stream = net.publish(publisher, &again, publish());
     assert_eq!(asks(net, new_device, stream), LIVE);
     assert_eq!(asks(net, a, stream), LIVE);
     assert_eq!(asks(net, b, stream), BLOCKED);
@@ -71,29 +75,24 @@ fn whoever_was_kicked_and_its_new_device_get_nothing_from_a_publisher_that_resta
 
 #[test]
 fn an_application_opens_its_own_room_again_after_a_restart_as_well() {
-    let mut net = Network::new();
+    let (net, key) = (&mut Network::new(), SealingKey::generate().unwrap());
     let keys = RoomKeys::without_invite(RoomId::from_name("my own room"));
-    let publisher = net.device(keys.clone());
-    let publish = |net: &mut Network, publisher| {
-        use olmcast::endpoint::Admission::InsecureOpen;
-        net.publish(publisher, &keys, Publish::new("camera").admission(InsecureOpen))
-    };
-    let stream = publish(&mut net, publisher);
+    let publisher = publisher(net, &key, &keys);
+    let publish = || Publish::new("camera").admission(Admission::InsecureOpen);
+    let stream = net.publish(publisher, &keys, publish());
     let a = net.device(keys.clone());
-    assert_eq!(asks(&mut net, a, stream), LIVE);
+    assert_eq!(asks(net, a, stream), LIVE);
     net.kick(stream, a);
-    net.run(2000);
-    let memory = kept(&mut net, publisher);
-    net.kill(publisher);
-    let mut identity = Identity::generate();
-    *identity.memory_mut() = memory;
-    let publisher = net.device_of(identity, keys.clone());
-    let stream = publish(&mut net, publisher);
+    restart(net, publisher, &key, &keys, 1);
+    let stream = net.publish(publisher, &keys, publish());
     let late = net.device(keys.clone());
-    assert_eq!(asks(&mut net, late, stream), CLOSED);
+    assert_eq!(asks(net, late, stream), CLOSED);
     assert!(net.endpoint(publisher).reopen(keys.room()));
     assert!(!net.endpoint(publisher).reopen(keys.room()));
+    net.flush(publisher);
+    restart(net, publisher, &key, &keys, 2);
+    let stream = net.publish(publisher, &keys, publish());
     let next = net.device(keys.clone());
-    assert_eq!(asks(&mut net, next, stream), LIVE);
-    assert_eq!(asks(&mut net, a, stream), BLOCKED);
+    assert_eq!(asks(net, next, stream), LIVE);
+    assert_eq!(asks(net, a, stream), BLOCKED);
 }

@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
     pub(crate) events: Vec<(u64, Event)>,
     pub(crate) errors: Vec<MessageError>,
+    /// What it last gave out to be kept.
+    pub(crate) kept: Vec<u8>,
 }
 
 pub(crate) struct Network {
@@ -65,13 +67,26 @@ impl Network {
     }
 
     pub(crate) fn device_of(&mut self, identity: Identity, keys: RoomKeys) -> DeviceId {
-        let mut endpoint = Endpoint::with_seed(identity, [7; 32]);
+        self.device_seeded(identity, keys, 7)
+    }
+
+    /// The same; a device that runs again draws other ids than before.
+    pub(crate) fn device_seeded(
+        &mut self,
+        identity: Identity,
+        keys: RoomKeys,
+        seed: u8,
+    ) -> DeviceId {
+        let mut endpoint = Endpoint::with_seed(identity, [seed; 32]);
         endpoint.enter(keys);
         let device = endpoint.device();
         for ((from, _), bytes) in self.state.clone() {
             self.put(from, device, bytes);
         }
-        self.nodes.insert(device, Node { endpoint, events: Vec::new(), errors: Vec::new() });
+        self.nodes.insert(
+            device,
+            Node { endpoint, events: Vec::new(), errors: Vec::new(), kept: Vec::new() },
+        );
         device
     }
 
@@ -214,6 +229,7 @@ impl Network {
                         }
                     }
                 }
+                Output::Persist { sealed } => self.nodes.get_mut(&from).unwrap().kept = sealed,
                 Output::Event(event) => {
                     let now = self.now;
                     self.nodes.get_mut(&from).unwrap().events.push((now, event));

@@ -3,7 +3,7 @@ use std::fmt;
 use vodozemac::sas::Sas;
 
 use super::{
-    Comparing, Party,
+    Comparing, Party, ephemeral,
     terms::{Terms, commitment},
 };
 use crate::{
@@ -38,7 +38,7 @@ impl Requested {
     /// Our user takes part: we commit to an ephemeral key, which nobody has seen. The payload to send
     /// is its [`payload`](Accepted::payload).
     pub(crate) fn accept(self, us: Party, sequence: u64) -> Accepted {
-        let sas = Sas::new();
+        let sas = ephemeral();
         let accept = VerificationAccept {
             id: self.id,
             version: VerificationStart::VERSION,

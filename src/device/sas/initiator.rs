@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq;
 use vodozemac::sas::Sas;
 
 use super::{
-    Comparing, Party,
+    Comparing, Party, ephemeral,
     terms::{Terms, commitment},
 };
 use crate::{
@@ -67,7 +67,7 @@ impl Started {
             start: self.start,
             accept: payload.to_vec(),
         };
-        KeySent { terms, sas: Sas::new(), commitment }
+        KeySent { terms, sas: ephemeral(), commitment }
     }
 }
 

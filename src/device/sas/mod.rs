@@ -51,3 +51,14 @@ pub(crate) use initiator::{KeySent, Started};
 pub use short::ShortAuthString;
 pub use state::VerificationState;
 pub(crate) use terms::Party;
+
+use vodozemac::sas::Sas;
+
+use crate::primitives::overwrite_drawn;
+
+/// A key pair for one verification.
+fn ephemeral() -> Sas {
+    let sas = Sas::new();
+    overwrite_drawn();
+    sas
+}

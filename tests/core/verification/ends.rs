@@ -200,6 +200,29 @@ fn what_one_side_takes_back_the_other_takes_back_even_after_it_was_verified() {
 }
 
 #[test]
+fn a_forged_message_after_the_end_takes_it_back_on_both_sides_while_it_could_still_matter() {
+    for late in [false, true] {
+        let mut table = Table::pair();
+        let (a, b) = (table.a(), table.b());
+        table.compare();
+        table.run_with(1000, Table::use_it);
+        table.verified();
+        let trust = table.trust();
+        table.run(if late { 12 * MINUTE } else { MINUTE });
+        let cancel = foreign::cancel(&table, a, b);
+        table.deliver(a, &forged(&cancel));
+        table.run(100);
+        if late {
+            table.verified();
+            assert_eq!(table.trust(), trust);
+        } else {
+            table.failed(CancelReason::Tampered);
+            assert_eq!(table.trust(), [[], []]);
+        }
+    }
+}
+
+#[test]
 fn after_twelve_minutes_and_after_a_decision_of_the_user_nothing_is_taken_back() {
     for late in [false, true] {
         let mut table = Table::pair();
