@@ -37,7 +37,7 @@ impl Desk<'_> {
             "kick" => {
                 let device = self.find_holder(who()?).await?;
                 self.publication.kick(device).await?;
-                eprintln!("kicked; {CLOSED}");
+                eprintln!("kicked and blocked; {CLOSED}");
             }
             "block" => {
                 let device = self.find_anybody(who()?).await?;

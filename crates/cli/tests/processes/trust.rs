@@ -71,7 +71,8 @@ fn a_room_that_was_closed_stays_closed_when_the_publisher_starts_again() {
     carol.says("media flows");
     publisher.says("Carol (");
     publisher.hears("kick Carol");
-    publisher.says("kicked; from now on only devices that were admitted before can join");
+    publisher
+        .says("kicked and blocked; from now on only devices that were admitted before can join");
     carol.fails_saying("no key any more: the publisher removed this device");
     // Without a word, as when the machine fails.
     publisher.kill();
