@@ -91,7 +91,7 @@ impl Driver {
                     room.offers.values_mut().for_each(|(_, kept)| *kept = false);
                 });
                 for state in state {
-                    self.take(&state.bytes);
+                    self.take_from(state.device, &state.bytes);
                     self.room.send_modify(|room| room.mark(state.device, state.stream, true));
                 }
                 self.endpoint.handle_reconnect(clock::now());
@@ -100,12 +100,12 @@ impl Driver {
             ConnectionEvent::Mail { from, bytes } => self.take_from(from, &bytes),
             ConnectionEvent::Broadcast { from, bytes, .. } => self.take_from(from, &bytes),
             ConnectionEvent::State { device, stream, bytes, .. } => {
-                self.take(&bytes);
+                self.take_from(device, &bytes);
                 self.room.send_modify(|room| room.mark(device, stream, true));
             }
             ConnectionEvent::StateCleared { device, stream, bytes, .. } => {
                 if let Some(bytes) = bytes {
-                    self.take(&bytes);
+                    self.take_from(device, &bytes);
                 }
                 self.room.send_modify(|room| room.mark(device, stream, false));
             }

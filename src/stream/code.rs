@@ -120,4 +120,12 @@ mod tests {
         let later = RosterDigest { version: 9, ..roster };
         assert_eq!(code(Scope { suite, ..scope(1, 2, 3) }, 4, "session", later), first);
     }
+
+    #[test]
+    fn a_code_is_exactly_this() {
+        // Worked out with Python's hashlib, and OpenSSL's Argon2id.
+        let roster = RosterDigest { version: 1, holders: 2, hash: RosterHash([3; 16]) };
+        let code = code(scope(1, 2, 3), 4, "session", roster);
+        assert_eq!(code.to_string(), "27076 46319 76472 26078");
+    }
 }

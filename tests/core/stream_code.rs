@@ -148,6 +148,30 @@ fn whoever_is_not_told_of_a_change_sees_another_number_for_as_long() {
 }
 
 #[test]
+fn whoever_has_the_next_session_agrees_with_the_publisher_before_it_is_used() {
+    let mut room = Room::with(3);
+    let [a, b, c] = room.subscribers[..] else { panic!() };
+    let (stream, publisher) = (room.stream, room.stream.publisher);
+    let (before, _) = agreed(&mut room);
+    // One of those who stay confirms nothing, so it is waited for.
+    room.net.rule = Box::new(move |from, _, _| match from == b {
+        true => Fate::Lose,
+        false => Fate::Deliver,
+    });
+    room.net.unsubscribe(c, stream);
+    room.net.run(600);
+    let position = room.net.endpoint(publisher).position(stream.stream).unwrap();
+    assert_eq!(position.generation.0, 0, "it is not used yet");
+    let ours = code(&mut room.net, publisher, stream).unwrap();
+    assert_ne!(ours, before);
+    for device in [a, b] {
+        assert_eq!(code(&mut room.net, device, stream), Some(ours));
+    }
+    room.net.run(2000);
+    agreed(&mut room);
+}
+
+#[test]
 fn a_newcomer_that_leaves_before_it_got_a_key_changes_nothing() {
     let mut room = Room::with(2);
     let (before, _) = agreed(&mut room);

@@ -454,6 +454,26 @@ fn a_blocked_device_is_out_its_streams_end_and_what_it_says_has_no_effect() {
 }
 
 #[test]
+fn a_block_closes_the_rooms_that_the_device_was_in_also_if_it_has_left() {
+    let (mut net, stream, keys) = publishing(Admission::Invite);
+    let a = joins(&mut net, &keys, stream, "A");
+    let other = invite().room_keys();
+    net.endpoint(stream.publisher).enter(other.clone());
+    let publish = Publish::new("camera").with_invite();
+    let elsewhere = net.publish(stream.publisher, &other, publish);
+    net.unsubscribe(a, stream);
+    net.run(2000);
+    decides(&mut net, stream, |publisher, now| publisher.block(a, now));
+    let doors = net.endpoint(stream.publisher).memory().doors();
+    assert_eq!(doors.closed().collect::<Vec<_>>(), [keys.room()]);
+    let late = joins(&mut net, &keys, stream, "Late");
+    let closed = SubscriptionStatus::Closed(Some(WithheldCode::Closed));
+    assert_eq!(status(&mut net, late, stream), closed);
+    let guest = joins(&mut net, &other, elsewhere, "Guest");
+    assert!(reads(&mut net, guest, elsewhere), "it was not in there");
+}
+
+#[test]
 fn a_policy_that_changes_acts_on_those_who_are_there_and_on_those_who_wait() {
     let (mut net, stream, keys) = publishing(Admission::Ask);
     let set = |net: &mut Network, admission| {
@@ -474,6 +494,9 @@ fn a_policy_that_changes_acts_on_those_who_are_there_and_on_those_who_wait() {
     assert_eq!(net.endpoint(stream.publisher).asking(stream.stream).len(), 1);
     set(&mut net, Admission::Verified);
     assert!(reads(&mut net, a, stream) && !reads(&mut net, b, stream));
+    let is_kick =
+        |event: &Event| matches!(event, Event::Rotated { cause: RotationCause::Kick, .. });
+    assert!(net.events(stream.publisher).any(is_kick), "as fast as a kick");
     assert!(net.endpoint(stream.publisher).asking(stream.stream).is_empty());
     let code = SubscriptionStatus::Closed(Some(WithheldCode::NotVerified));
     assert_eq!(status(&mut net, c, stream), code);

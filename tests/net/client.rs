@@ -4,7 +4,7 @@ use olmcast::{
     device::Identity,
     endpoint::{Ended, Endpoint, Event, Publish},
     primitives::{Codec, DeviceId, Invite, StreamId, StreamRef},
-    protocol::service::{ClientFrame, Payload, ServerFrame},
+    protocol::service::{ClientFrame, Payload, RoomState, ServerFrame},
     server::Limits,
     sframe::EncryptError,
 };
@@ -45,9 +45,15 @@ async fn a_message_in_anothers_name_is_not_taken() {
     let mut events = client.events();
     let (camera, screen) = (offering(&invite, "camera"), offering(&invite, "screen"));
     // One's offer in the other's name, then one that is right.
-    let (from, bytes) = (screen.0, camera.2);
+    let (from, stream, bytes) = (screen.0, camera.1, camera.2);
     service.say(&ServerFrame::Mail { sequence: 1, from, bytes: bytes.clone() }).await;
-    service.say(&ServerFrame::Broadcast { room, from, bytes }).await;
+    service.say(&ServerFrame::Broadcast { room, from, bytes: bytes.clone() }).await;
+    let state = |bytes| ServerFrame::State { room, device: from, stream, bytes };
+    service.say(&state(bytes.clone())).await;
+    let cleared = Some(bytes.clone());
+    service.say(&ServerFrame::StateCleared { room, device: from, stream, bytes: cleared }).await;
+    let kept = vec![RoomState { device: from, stream, bytes }];
+    service.say(&ServerFrame::Entered { room, roster: vec![], state: kept }).await;
     let (device, stream, bytes) = screen;
     service.say(&ServerFrame::State { room, device, stream, bytes }).await;
     let first = async {

@@ -83,8 +83,9 @@ fn both_sides_come_to_each_other() {
 /// and accept are those of the other side.
 #[test]
 fn sides_that_take_anything_for_something_else_see_other_strings_and_refuse_the_proof() {
+    type Alteration = (&'static str, fn(&mut View, &Identity));
     let other = Identity::generate().with_name("Mallory");
-    let alterations: [(&str, fn(&mut View, &Identity)); 7] = [
+    let alterations: [Alteration; 7] = [
         ("room", |view, _| view.room = RoomId::from_name("other")),
         ("initiator's Ed25519", |view, other| view.initiator.device = other.device()),
         ("initiator's Curve25519", |view, other| view.initiator.curve25519 = other.curve25519()),
