@@ -75,7 +75,7 @@ struct Broken(PathBuf);
 
 impl Broken {
     fn disk(folder: &Path) -> Self {
-        let inside = folder.join("vault.new");
+        let inside = folder.join(".vault.olmcast-tmp");
         fs::create_dir_all(inside.join("full")).unwrap();
         Self(inside)
     }
