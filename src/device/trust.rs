@@ -117,9 +117,14 @@ impl TrustStore {
         name: &str,
     ) -> Result<TrustState, Distrust> {
         let state = self.check_keys(device, curve25519)?;
-        match self.others_known_as(device, name) {
+        self.check_name(device, name).map(|()| state)
+    }
+
+    /// Whether no other device is known by a name.
+    pub(crate) fn check_name(&self, device: &DeviceId, name: &str) -> Result<(), Distrust> {
+        match self.known_as(device, &looks(name).collect::<Vec<_>>()) {
             Some(other) => Err(Distrust::NameTaken(other)),
-            None => Ok(state),
+            None => Ok(()),
         }
     }
 
@@ -139,10 +144,10 @@ impl TrustStore {
         }
     }
 
-    /// A device that is known by this name, if this one is not.
-    fn others_known_as(&self, device: &DeviceId, name: &str) -> Option<DeviceId> {
-        let unknown_as = looks(name).filter(|look| !self.names.contains(&(*look, *device)));
-        unknown_as.filter_map(|look| self.bearer(look)).next()
+    /// A device that is known by a name that looks so, if this one is not.
+    fn known_as(&self, device: &DeviceId, looks: &[Look]) -> Option<DeviceId> {
+        let is_unknown_as = |look: &Look| !self.names.contains(&(*look, *device));
+        looks.iter().find_map(|look| self.bearer(*look).filter(|_| is_unknown_as(look)))
     }
 
     /// The first of those who are known by a name that looks so.
@@ -159,15 +164,23 @@ impl TrustStore {
         // A pin without a name has room for one.
         let is_complete =
             known.is_some_and(|known| known.state != TrustState::Pinned || !known.name.is_empty());
-        let is_taken = self.others_known_as(&device, name).is_some();
-        let name = if is_taken { String::new() } else { tidy(name) };
-        if is_complete || (is_known && name.is_empty()) {
+        if is_complete {
+            return false;
+        }
+        let looks: Vec<_> = looks(name).collect();
+        let is_taken = self.known_as(&device, &looks).is_some();
+        let name = if is_taken { "" } else { name };
+        if is_known && (is_taken || looks.is_empty()) {
             return false;
         }
         if self.check_keys(&device, &curve25519).is_err() {
             return false;
         }
-        self.put(device, Some(curve25519), &name, TrustState::Pinned);
+        let looks = if is_taken { Vec::new() } else { looks };
+        if is_known {
+            self.forget(&device);
+        }
+        self.put_looking(device, Some(curve25519), name, &looks, TrustState::Pinned);
         true
     }
 
@@ -213,7 +226,9 @@ impl TrustStore {
     fn forget_oldest(&mut self) {
         let pinned = self.devices.values().filter(|entry| entry.1.state == TrustState::Pinned);
         let mut pinned: Vec<_> = pinned.map(|entry| (entry.0, entry.1.device)).collect();
-        pinned.sort_unstable();
+        if pinned.len() > FORGOTTEN_AT_ONCE {
+            pinned.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        }
         for (_, oldest) in pinned.into_iter().take(FORGOTTEN_AT_ONCE) {
             self.forget(&oldest);
         }
@@ -227,6 +242,19 @@ impl TrustStore {
         state: TrustState,
     ) {
         self.forget(&device);
+        let looks: Vec<_> = looks(name).collect();
+        self.put_looking(device, curve25519, name, &looks, state);
+    }
+
+    /// Puts a device in that is not here.
+    fn put_looking(
+        &mut self,
+        device: DeviceId,
+        curve25519: Option<PublicKey>,
+        name: &str,
+        looks: &[Look],
+        state: TrustState,
+    ) {
         let number = self.next;
         self.next += 1;
         if state == TrustState::Pinned {
@@ -237,9 +265,7 @@ impl TrustStore {
         }
         // A blocked device does not keep its name from others.
         if state != TrustState::Blocked {
-            for look in looks(name) {
-                self.names.insert((look, device));
-            }
+            self.names.extend(looks.iter().map(|look| (*look, device)));
         }
         let known = KnownDevice { device, curve25519, name: tidy(name), state };
         self.devices.insert(device, Box::new((number, known)));
