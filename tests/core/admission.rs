@@ -245,7 +245,6 @@ fn a_holder_that_begins_anew_needs_no_second_answer_of_the_application() {
     for device in [a, b] {
         net.subscribe(device, stream);
         net.run(500);
-        let now = net.time();
         net.admit(stream, device).unwrap();
         net.flush(publisher);
     }

@@ -3,7 +3,7 @@
 
 use olmcast::{
     device::{Distrust, Identity, TrustState},
-    endpoint::{Admission, Event, Publish},
+    endpoint::{Admission, EndpointError, Event, Publish},
     primitives::{DeviceId, RoomKeys, StreamRef},
     protocol::Kind,
 };
@@ -177,4 +177,22 @@ fn whoever_changes_what_it_says_while_it_asks_is_put_to_the_user_anew() {
     }
     let expected = [["Mallory", "a"], ["Boss", "a"], ["Boss", "b"]].map(|s| s.map(str::to_owned));
     assert_eq!(shown(&net, stream, mallory.device()), expected);
+    // The answer to what it said first admits nobody.
+    let asked = |event: &Event| match event {
+        Event::JoinRequest { request, .. } => Some(*request),
+        _ => None,
+    };
+    let asked: Vec<_> = net.events(stream.publisher).filter_map(asked).collect();
+    let [first, second, last] = asked[..] else { panic!("{asked:?}") };
+    let now = net.time();
+    let publisher = net.endpoint(stream.publisher);
+    for old in [0, first, second] {
+        let admitted = publisher.admit(stream.stream, mallory.device(), old, now);
+        assert_eq!(admitted, Err(EndpointError::AskedAnew));
+    }
+    assert_eq!(publisher.asking(stream.stream)[0].request, last);
+    assert_eq!(publisher.holders(stream.stream), []);
+    assert_eq!(publisher.admit(stream.stream, mallory.device(), last, now), Ok(()));
+    let name = publisher.holders(stream.stream)[0].name.clone();
+    assert_eq!(name, "Boss");
 }

@@ -144,7 +144,10 @@ impl Network {
         device: DeviceId,
     ) -> Result<(), EndpointError> {
         let now = self.time();
-        let admitted = self.endpoint(stream.publisher).admit(stream.stream, device, now);
+        let publisher = self.endpoint(stream.publisher);
+        let asking = publisher.asking(stream.stream);
+        let request = asking.iter().find(|asking| asking.device == device).map(|a| a.request);
+        let admitted = publisher.admit(stream.stream, device, request.unwrap_or_default(), now);
         self.flush(stream.publisher);
         admitted
     }

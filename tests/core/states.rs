@@ -138,7 +138,6 @@ fn whoever_is_put_to_the_user_waits_in_one_state_for_the_answer() {
     net.run(10_000);
     assert_eq!(state(&mut net).status, expected);
     // The answer to the first question is the answer to all of them.
-    let now = net.time();
     net.admit(stream, a).unwrap();
     net.flush(publisher);
     net.run(300);

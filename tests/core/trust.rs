@@ -87,7 +87,7 @@ pub(crate) fn leaves(net: &Network, stream: StreamRef, who: DeviceId) -> Vec<Lea
     net.events(stream.publisher).filter_map(leave).collect()
 }
 
-const DISTRUSTED: SubscriptionStatus = SubscriptionStatus::Deferred(WithheldCode::Distrusted);
+const DISTRUSTED: SubscriptionStatus = SubscriptionStatus::Deferred(WithheldCode::Asked);
 
 #[test]
 fn a_member_that_takes_a_known_name_gets_no_key_until_the_user_admits_it() {
