@@ -24,14 +24,14 @@ pub(super) struct Desk<'a> {
     pub(super) verifying: Verifying<'a>,
     /// What they call themselves.
     names: HashMap<DeviceId, String>,
-    /// Those who are asked about.
-    asked: Vec<DeviceId>,
+    /// Those who are asked about, and by which question.
+    asked: HashMap<DeviceId, u64>,
 }
 
 impl<'a> Desk<'a> {
     pub(super) fn new(client: &'a Client, publication: &'a Publication) -> Self {
         let verifying = Verifying::new(client);
-        let (questions, names, asked) = (Questions::default(), HashMap::new(), Vec::new());
+        let (questions, names, asked) = (Questions::default(), HashMap::new(), HashMap::new());
         Self { client, publication, questions, verifying, names, asked }
     }
 
@@ -51,7 +51,9 @@ impl<'a> Desk<'a> {
     pub(super) async fn decide(&mut self, device: DeviceId, admit: bool) -> anyhow::Result<()> {
         self.questions.withdraw(Question::Admit(device), Instant::now());
         let decided = if admit {
-            self.publication.admit(device).await
+            // As what it was when it was put on the screen.
+            let request = self.asked.get(&device).copied().unwrap_or_default();
+            self.publication.admit(device, request).await
         } else {
             self.publication.refuse(device).await
         };
@@ -61,7 +63,7 @@ impl<'a> Desk<'a> {
     /// Looks who waits for an answer: whoever has left meanwhile need not be asked about.
     pub(super) async fn look(&mut self) -> anyhow::Result<()> {
         let (asking, now) = (self.publication.asking().await?, Instant::now());
-        for device in std::mem::take(&mut self.asked) {
+        for (device, _) in std::mem::take(&mut self.asked) {
             if !asking.iter().any(|asking| asking.device == device) {
                 self.questions.withdraw(Question::Admit(device), now);
             }
@@ -69,7 +71,7 @@ impl<'a> Desk<'a> {
         for asking in asking {
             let text = self.question(&asking).await?;
             self.names.insert(asking.device, asking.name);
-            self.asked.push(asking.device);
+            self.asked.insert(asking.device, asking.request);
             self.questions.ask(Question::Admit(asking.device), text, now);
         }
         Ok(())

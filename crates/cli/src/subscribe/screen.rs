@@ -217,6 +217,7 @@ mod tests {
             opened: 0,
             status,
             since: Timestamp::from_unix_millis(0),
+            roster_version: None,
             holders: None,
             name: "Ada".to_owned(),
             known: None,
@@ -254,7 +255,13 @@ mod tests {
         let ada = Identity::generate().card();
         let known = |state| {
             let (device, curve25519) = (ada.device, Some(ada.curve25519));
-            Some(KnownDevice { device, curve25519, name: "Ada L.".to_owned(), state })
+            Some(KnownDevice {
+                device,
+                curve25519,
+                name: "Ada L.".to_owned(),
+                state,
+                decided: true,
+            })
         };
         let live = |known| SubscriptionState { known, ..state(SubscriptionStatus::Live) };
         let mut shown = Shown::default();
