@@ -52,6 +52,8 @@ impl Drop for Lock {
         if self.is_ours {
             let _ = self.file.set_len(0);
         }
+        // Closing it is not enough: a process that this one is just starting still has it open.
+        let _ = self.file.unlock();
     }
 }
 
@@ -93,4 +95,23 @@ fn holder(file: &mut File) -> Holder {
     let (pid, program) = text.trim_end().split_once(' ').unwrap_or((text.trim_end(), ""));
     let program: String = program.chars().filter(|c| !c.is_control()).collect();
     Holder { pid: pid.parse().ok(), program: Some(program).filter(|name| !name.is_empty()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that is being started has, for a moment, all files open that this one has.
+    #[test]
+    fn what_is_dropped_is_free_even_if_the_file_is_still_open_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let take = || Lock::take(&path, Path::new("vault"));
+        let lock = take().unwrap();
+        let elsewhere = lock.file.try_clone().unwrap();
+        assert!(take().is_err());
+        drop(lock);
+        assert!(take().is_ok());
+        drop(elsewhere);
+    }
 }
