@@ -23,7 +23,8 @@ impl Endpoint {
     }
 
     /// Pins a device: it is trusted to have these keys and this name, even if others have that name,
-    /// too. Whatever was known of it before is replaced, a verification as well as a block.
+    /// too. Whatever was known of it before is replaced, a verification as well as a block. Rooms that
+    /// were closed are open to it.
     pub fn pin(&mut self, device: DeviceId, curve25519: PublicKey, name: &str, now: Timestamp) {
         self.memory.decide(|trust| trust.pin(device, curve25519, name));
         self.verifications.decided(device);
