@@ -71,6 +71,8 @@ use crate::{
 
 /// How long the first connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a client that failed to connect may take to end: two seconds to hang up, and the disk.
+const END: Duration = Duration::from_secs(5);
 /// Events that may wait.
 const EVENTS: usize = 1024;
 /// How long the driver sleeps if nothing at all is due.
@@ -157,7 +159,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Service`], [`ClientError::Refused`] or [`ClientError::Timeout`] if the
     /// room cannot be entered now; [`ClientError::Invite`], [`ClientError::Endpoint`],
-    /// [`ClientError::Vault`].
+    /// [`ClientError::Vault`]. The vault is free again then.
     pub async fn connect(invite: &Invite, vault: impl Into<Vault>) -> Result<Self, ClientError> {
         Self::connect_with(invite, vault, &Trust::platform()).await
     }
@@ -202,7 +204,7 @@ impl Client {
             up,
         };
         // The task ends with the last handle, whose sender of calls it waits for.
-        tokio::spawn(driver.run());
+        let driver = tokio::spawn(driver.run());
         // And this one with the driver.
         tokio::spawn(publishing.run(ups));
         let client = Self {
@@ -225,7 +227,13 @@ impl Client {
                 }
             }
         };
-        timeout(CONNECT, entered).await.map_err(|_| ClientError::Timeout(CONNECT))??;
+        let entered = timeout(CONNECT, entered).await;
+        if let Err(error) = entered.unwrap_or(Err(ClientError::Timeout(CONNECT))) {
+            // Whoever tries again is to find the vault free.
+            drop(client);
+            let _ = timeout(END, driver).await;
+            return Err(error);
+        }
         Ok(client)
     }
 

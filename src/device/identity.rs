@@ -39,7 +39,7 @@ pub struct Identity {
     account: Arc<Mutex<Account>>,
     /// The account as it was when it was made, with no one-time key in it: what is sealed each
     /// time, so that nothing that is to be forgotten is ever kept.
-    pickle: Zeroizing<Vec<u8>>,
+    pickle: Arc<Zeroizing<Vec<u8>>>,
     seal: Option<Seal>,
     device: DeviceId,
     curve25519: PublicKey,
@@ -61,7 +61,7 @@ impl Identity {
             device: DeviceId::from_bytes(*account.ed25519_key().as_bytes()),
             curve25519: PublicKey(account.curve25519_key()),
             account: Arc::new(Mutex::new(account)),
-            pickle,
+            pickle: Arc::new(pickle),
             seal: None,
             name: String::new(),
             memory: Memory::default(),
@@ -111,16 +111,18 @@ impl Identity {
         seal.seal(&self.pickle, &self.name, memory)
     }
 
-    /// What can change of it, to be able to undo a change.
+    /// The same device again, as it is now, to be able to undo a change.
     #[cfg(feature = "client")]
-    pub(crate) fn changing(&self) -> Changing {
-        Changing { seal: self.seal.clone(), name: self.name.clone(), memory: self.memory.clone() }
-    }
-
-    /// It is as it was.
-    #[cfg(feature = "client")]
-    pub(crate) fn restore(&mut self, before: Changing) {
-        (self.seal, self.name, self.memory) = (before.seal, before.name, before.memory);
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            account: Arc::clone(&self.account),
+            pickle: Arc::clone(&self.pickle),
+            seal: self.seal.clone(),
+            device: self.device,
+            curve25519: self.curve25519,
+            name: self.name.clone(),
+            memory: self.memory.clone(),
+        }
     }
 
     /// Whether it has a passphrase or key to be sealed with.
@@ -199,14 +201,6 @@ impl Identity {
     pub(crate) fn forget_one_time_key(&self, key: PublicKey) {
         self.account().remove_one_time_key(key.0);
     }
-}
-
-/// What can change of a device while it is the same one.
-#[cfg(feature = "client")]
-pub(crate) struct Changing {
-    seal: Option<Seal>,
-    name: String,
-    memory: Memory,
 }
 
 /// The most that an account without one-time keys takes.

@@ -28,6 +28,9 @@ pub(crate) struct KeyPool {
     /// All keys that are held, the oldest first.
     held: VecDeque<PublicKey>,
     fallback: Option<(FallbackKey, Timestamp)>,
+    /// Whether the service is known to hand out none of the keys that this device had before it was
+    /// started, whose private halves are gone.
+    is_alone: bool,
 }
 
 impl KeyPool {
@@ -38,11 +41,17 @@ impl KeyPool {
         one_time_keys: usize,
         now: Timestamp,
     ) -> KeysUpload {
+        if !self.is_alone {
+            // If the service had an upload and its answer was lost, it does not take those keys
+            // again. They are still held, for whoever has claimed one.
+            self.unpublished.clear();
+        }
         let one_time_keys = one_time_keys.min(HELD);
         let missing = one_time_keys.saturating_sub(self.unpublished.len());
         self.generate(identity, missing, now);
         KeysUpload {
             device_keys: Some(device_keys(identity)),
+            replace_one_time_keys: !self.is_alone,
             one_time_keys: self.unpublished.iter().take(one_time_keys).copied().collect(),
             fallback_key: self.fallback(identity, now),
         }
@@ -50,6 +59,7 @@ impl KeyPool {
 
     /// The service has taken an upload over.
     pub(crate) fn published(&mut self, upload: &KeysUpload) {
+        self.is_alone |= upload.replace_one_time_keys;
         let highest = upload.one_time_keys.iter().map(|key| key.number).max();
         self.unpublished.retain(|key| highest.is_none_or(|highest| key.number > highest));
     }
@@ -155,6 +165,8 @@ mod tests {
     #[test]
     fn keys_that_were_not_taken_over_are_offered_again() {
         let (identity, mut pool) = (Identity::generate(), KeyPool::default());
+        let started = pool.upload(&identity, 0, NOW);
+        pool.published(&started);
         let first = pool.upload(&identity, 5, NOW);
         assert_eq!(pool.upload(&identity, 5, NOW), first);
         let fewer = pool.upload(&identity, 2, NOW);
@@ -166,6 +178,23 @@ mod tests {
         let next = pool.upload(&identity, 5, NOW);
         assert!(next.one_time_keys.iter().all(|key| !more.one_time_keys.contains(key)));
         pool.published(&KeysUpload::default());
+    }
+
+    #[test]
+    fn until_that_was_taken_over_each_upload_replaces_the_keys_from_before_with_new_ones() {
+        let (identity, mut pool) = (Identity::generate(), KeyPool::default());
+        let first = pool.upload(&identity, 5, NOW);
+        let second = pool.upload(&identity, 5, NOW);
+        assert!(first.replace_one_time_keys && second.replace_one_time_keys);
+        // They may have been taken over, and would not be again.
+        assert!(numbers(&second).iter().min() > numbers(&first).iter().max());
+        let all = first.one_time_keys.iter().chain(&second.one_time_keys);
+        assert!(all.into_iter().all(|key| opens(&identity, key.key)));
+        pool.published(&second);
+        let third = pool.upload(&identity, 5, NOW);
+        assert!(!third.replace_one_time_keys);
+        pool.published(&third);
+        assert!(!pool.upload(&identity, 5, NOW).replace_one_time_keys);
     }
 
     #[test]

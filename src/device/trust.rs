@@ -116,9 +116,14 @@ impl TrustStore {
         name: &str,
     ) -> Result<TrustState, Distrust> {
         let state = self.check_keys(device, curve25519)?;
-        match self.others_known_as(device, name) {
+        self.check_name(device, name).map(|()| state)
+    }
+
+    /// Whether no other device is known by a name.
+    pub(crate) fn check_name(&self, device: &DeviceId, name: &str) -> Result<(), Distrust> {
+        match self.known_as(device, &looks(name).collect::<Vec<_>>()) {
             Some(other) => Err(Distrust::NameTaken(other)),
-            None => Ok(state),
+            None => Ok(()),
         }
     }
 
@@ -138,10 +143,10 @@ impl TrustStore {
         }
     }
 
-    /// A device that is known by this name, if this one is not.
-    fn others_known_as(&self, device: &DeviceId, name: &str) -> Option<DeviceId> {
-        let unknown_as = looks(name).filter(|look| !self.names.contains(&(*look, *device)));
-        unknown_as.filter_map(|look| self.bearer(look)).next()
+    /// A device that is known by a name that looks so, if this one is not.
+    fn known_as(&self, device: &DeviceId, looks: &[Look]) -> Option<DeviceId> {
+        let is_unknown_as = |look: &Look| !self.names.contains(&(*look, *device));
+        looks.iter().find_map(|look| self.bearer(*look).filter(|_| is_unknown_as(look)))
     }
 
     /// The first of those who are known by a name that looks so.
@@ -159,16 +164,25 @@ impl TrustStore {
         // A pin without a name has room for one.
         let is_complete =
             known.is_some_and(|known| known.state != TrustState::Pinned || !known.name.is_empty());
-        let is_taken = self.others_known_as(&device, name).is_some();
-        let name = if is_taken { String::new() } else { tidy(name) };
-        if is_complete || (is_known && name.is_empty()) {
+        if is_complete {
+            return false;
+        }
+        let looks: Vec<_> = looks(name).collect();
+        let is_taken = self.known_as(&device, &looks).is_some();
+        let name = if is_taken { "" } else { name };
+        if is_known && (is_taken || looks.is_empty()) {
             return false;
         }
         if self.check_keys(&device, &curve25519).is_err() || (!is_known && self.seen >= MAX_SEEN) {
             return false;
         }
-        let curve25519 = Some(curve25519);
-        self.put(KnownDevice { device, curve25519, name, state: TrustState::Pinned, decided });
+        let looks = if is_taken { Vec::new() } else { looks };
+        if is_known {
+            self.forget(&device);
+        }
+        let (curve25519, name) = (Some(curve25519), tidy(name));
+        let state = TrustState::Pinned;
+        self.put_looking(KnownDevice { device, curve25519, name, state, decided }, &looks);
         true
     }
 
@@ -191,7 +205,7 @@ impl TrustStore {
         if keys == Ok(TrustState::Verified) {
             return;
         }
-        let is_taken = self.others_known_as(&device, name).is_some();
+        let is_taken = self.check_name(&device, name).is_err();
         match self.get(&device).map(|known| known.name.clone()) {
             Some(known) if keys == Err(Distrust::KeyChanged) && is_taken => {
                 self.pin(device, curve25519, &known);
@@ -231,12 +245,16 @@ impl TrustStore {
     /// Keeps this instead of what was known of the device.
     pub(crate) fn put(&mut self, known: KnownDevice) {
         self.forget(&known.device);
+        let looks: Vec<_> = looks(&known.name).collect();
+        self.put_looking(known, &looks);
+    }
+
+    /// Puts a device in that is not here, with what its name looks like.
+    fn put_looking(&mut self, known: KnownDevice, looks: &[Look]) {
         self.seen += usize::from(!known.decided);
         // A blocked device does not keep its name from others.
         if known.state != TrustState::Blocked {
-            for look in looks(&known.name) {
-                self.names.insert((look, known.device));
-            }
+            self.names.extend(looks.iter().map(|look| (*look, known.device)));
         }
         self.devices.insert(known.device, Box::new(known));
     }

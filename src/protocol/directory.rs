@@ -145,6 +145,11 @@ pub struct KeysUpload {
     /// Its keys; needed before anything else is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_keys: Option<DeviceKeys>,
+    /// Whether this device has forgotten the one-time keys from before, since it was started anew:
+    /// the service is to hand out none of them any more. Their numbers stay seen, so that an upload
+    /// which is repeated brings none back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace_one_time_keys: bool,
     /// More one-time keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub one_time_keys: Vec<OneTimeKey>,

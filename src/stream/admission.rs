@@ -59,7 +59,8 @@ impl Applicant {
     ) -> Self {
         let Subscribe { curve25519, name, .. } = subscribe;
         let keys = trust.check_keys(&device, curve25519);
-        Self { device, has_invite, keys, trust: trust.check(&device, curve25519, name) }
+        let trust = keys.and_then(|state| trust.check_name(&device, name).map(|()| state));
+        Self { device, has_invite, keys, trust }
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) struct Holder {
     pub(super) claim: String,
     /// The one-time key of the `Subscribe` by which it came.
     pub(super) one_time_key: PublicKey,
-    olm: Pairwise,
+    // Boxed, since holders move, and an Olm session is large.
+    olm: Box<Pairwise>,
     /// What that `Subscribe` was answered with: the same question gets the same bytes.
     answer: Vec<u8>,
     sent_at: Timestamp,
@@ -95,7 +96,7 @@ impl Holder {
             name,
             claim,
             one_time_key,
-            olm,
+            olm: Box::new(olm),
             answer: Vec::new(),
             sent_at: now,
             pulls: RateLimit::default(),

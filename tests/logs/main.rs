@@ -149,10 +149,10 @@ async fn the_logs_of_a_whole_run_show_no_secret() -> Result<(), ClientError> {
     let _again = leaving.subscribe("camera").await?;
     until(&mut publication, |event| is_in(event, &leaving)).await;
     // The disk refuses, for a moment.
-    std::fs::create_dir_all(folder.path().join("vault.new/full")).unwrap();
+    std::fs::create_dir_all(folder.path().join(".vault.olmcast-tmp/full")).unwrap();
     let not_kept = publication.kick(leaving.device()).await.unwrap_err();
     transcript.note_error(&not_kept);
-    std::fs::remove_dir_all(folder.path().join("vault.new")).unwrap();
+    std::fs::remove_dir_all(folder.path().join(".vault.olmcast-tmp")).unwrap();
     secrets.extend(secrets_of_key(&OlmMessage::StreamKey(witness.key().await)));
     carry(&mut encryptor, &mut decryptor, &frame).await;
 

@@ -501,7 +501,7 @@ async fn one_address_cannot_fill_the_directory_with_devices_of_its_own() {
     let keys = Publisher::new().keys(1);
     for _ in 0..3 {
         let nobody = Publisher::new();
-        let upload = KeysUpload { one_time_keys: vec![], fallback_key: None, device_keys: None };
+        let upload = KeysUpload::default();
         let answer = nobody.request(&server, UPLOAD_PATH, &upload).send(&server).await;
         answer.expect(409, Code::DeviceKeysMissing);
         // Nor what another has signed.

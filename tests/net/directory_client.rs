@@ -7,7 +7,7 @@ use olmcast::{
         Client, Trust,
         directory::{Directory, DirectoryError},
     },
-    device::Identity,
+    device::{Identity, SealingKey},
     primitives::{DeviceId, Invite, ServiceAddress, Signature, Timestamp},
     protocol::{
         KeysUpload,
@@ -100,6 +100,43 @@ async fn after_a_restart_of_the_service_all_keys_are_published_again() {
     numbers.sort_unstable();
     numbers.dedup();
     assert_eq!(numbers.len(), 10, "no key goes out twice");
+}
+
+/// Whoever encrypted to one of the keys from before would not be understood.
+#[tokio::test]
+async fn a_device_that_is_started_again_takes_back_the_keys_that_it_forgot() {
+    let server = serve(limits(|l| (l.claim_burst, l.claim_target_burst) = (1000, 1000))).await;
+    let (invite, bob) = (invite(&server), ask(server.local_addr()));
+    let key = SealingKey::generate().unwrap();
+    let mut identity = Identity::generate();
+    identity.seal_with(&key).unwrap();
+    let (device, sealed) = (identity.device(), identity.sealed().unwrap());
+    let alice = Client::connect(&invite, identity).await.unwrap();
+    until_published(&server, device).await;
+    assert!(matches!(bob.claim(&device).await.unwrap().key, ClaimedKey::OneTimeKey(_)));
+    let fallback = async || loop {
+        if let ClaimedKey::FallbackKey(key) = bob.claim(&device).await.unwrap().key {
+            return key;
+        }
+    };
+    drop(alice);
+    sleep(A_WHILE).await;
+
+    let started = now().unix_millis();
+    let alice = Client::connect(&invite, Identity::open(&sealed, &key).unwrap()).await.unwrap();
+    until_published(&server, device).await;
+    for _ in 0..FULL {
+        match bob.claim(&device).await.unwrap().key {
+            ClaimedKey::OneTimeKey(key) => assert!(key.number >= started, "a forgotten one"),
+            ClaimedKey::FallbackKey(_) => panic!("there are one-time keys"),
+        }
+    }
+    let (second, identity) = (fallback().await, Identity::open(&sealed, &key).unwrap());
+    drop(alice);
+    sleep(A_WHILE).await;
+    let _alice = Client::connect(&invite, identity).await.unwrap();
+    until_published(&server, device).await;
+    assert_ne!(fallback().await.key, second.key, "nor is the fallback key one from before");
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ struct Broken(PathBuf);
 
 impl Broken {
     fn disk(folder: &Path) -> Self {
-        let inside = folder.join("vault.new");
+        let inside = folder.join(".vault.olmcast-tmp");
         fs::create_dir_all(inside.join("full")).unwrap();
         Self(inside)
     }
@@ -215,13 +215,25 @@ async fn a_kick_that_cannot_be_written_says_so_and_is_written_when_that_works() 
     server.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// On one thread, on which nothing else runs until it is awaited.
+#[tokio::test]
 async fn a_vault_that_cannot_connect_is_free_again() {
     let place = Place::new();
     let invite = Invite::generate("127.0.0.1:1").unwrap();
     let unreachable = Client::connect(&invite, place.load()).await.unwrap_err();
     assert!(matches!(unreachable, ClientError::Service(_)), "{unreachable:?}");
-    place.free().await;
+    // At once: whoever is told may try again.
+    for _ in 0..10 {
+        Client::connect(&invite, place.load()).await.unwrap_err();
+    }
+    // The same if the service is there, and refuses.
+    let server = serve(crate::fixture::limits(|l| l.rooms_per_device = 0)).await;
+    let invite = crate::fixture::invite(&server);
+    for _ in 0..3 {
+        let refused = Client::connect(&invite, place.load()).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Refused(_)), "{refused:?}");
+    }
+    server.shutdown().await;
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn only_the_owner_may_use_what_is_made() {
         for made in [&vaults, &keys, &folder.path().join("a"), &folder.path().join("c")] {
             assert_eq!(mode(made), 0o700, "{}", made.display());
         }
-        for made in [&path, &key, &vaults.join("vault.lock")] {
+        for made in [&path, &key, &vaults.join(".vault.olmcast-lock")] {
             assert_eq!(mode(made), 0o600, "{}", made.display());
         }
         vault.update(|identity| identity.set_name("Ada")).unwrap();

@@ -108,7 +108,7 @@ fn side(kills: usize) -> Tally {
         assert!(said.is_sorted_by(|a, b| a + 1 == *b));
         exists |= !said.is_empty();
         let acknowledged = said.last().copied().unwrap_or(last);
-        tally.left += usize::from(path.with_file_name("vault.new").exists());
+        tally.left += usize::from(path.with_file_name(".vault.olmcast-tmp").exists());
         tally.kills += 1;
         let state = match Vault::open(&path, &unlock) {
             Ok(vault) => {

@@ -105,12 +105,12 @@ fn no_file_of_somebody_else_is_written_through_a_link() {
     let (path, unlock) = (folder.path().join("vault"), unlock(other.path()));
     let precious = other.path().join("precious");
     std::fs::write(&precious, "precious").unwrap();
-    for name in ["vault.lock", "vault.new"] {
+    for name in [".vault.olmcast-lock", ".vault.olmcast-tmp"] {
         std::os::unix::fs::symlink(&precious, folder.path().join(name)).unwrap();
     }
     let refused = Vault::load_or_create(&path, &unlock).unwrap_err();
     assert!(matches!(refused, VaultError::Io { .. }), "{refused:?}");
-    std::fs::remove_file(folder.path().join("vault.lock")).unwrap();
+    std::fs::remove_file(folder.path().join(".vault.olmcast-lock")).unwrap();
     Vault::load_or_create(&path, &unlock).unwrap();
     assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
 }

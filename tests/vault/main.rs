@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
+mod beside;
 mod client;
 mod files;
 #[path = "../net/fixture.rs"]

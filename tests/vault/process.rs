@@ -41,6 +41,11 @@ impl Process {
         None
     }
 
+    /// Ends its [wait](wait_for_the_end).
+    pub(crate) fn go_on(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Ends it as the kernel does, and returns all that it said.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();

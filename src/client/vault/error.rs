@@ -5,7 +5,8 @@ use std::{
 
 use crate::device::SealError;
 
-/// Why a vault cannot be opened or written. Nothing that was there changed.
+/// Why a vault cannot be opened or written. Nothing that was there changed, except after
+/// [`NotDurable`](Self::NotDurable).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
@@ -54,6 +55,47 @@ pub enum VaultError {
         path: PathBuf,
         /// What they may, as `chmod` takes it.
         mode: u32,
+    },
+    /// Others than its owner may change its folder.
+    #[error(
+        "others can change the folder {0} (mode {mode:03o}), and so put another file in the place \
+         of the vault; run: chmod go-w {0}, or keep the vault in a folder of its own",
+        path.display()
+    )]
+    ExposedFolder {
+        /// Which.
+        path: PathBuf,
+        /// What they may, as `chmod` takes it.
+        mode: u32,
+    },
+    /// The file has a second name, by which another process could open it too.
+    #[error(
+        "{} is there by a second name as well, a hard link; remove one of the two, or put a copy in \
+         its place",
+        .0.display()
+    )]
+    HardLink(PathBuf),
+    /// The vault and its key file would be one file.
+    #[error("{} cannot be the vault and its key file; name another key file", .0.display())]
+    KeyIsVault(PathBuf),
+    /// The name is one that lock files and temporary files have.
+    #[error("{} is a name that olmcast uses for itself; take another name", .0.display())]
+    Reserved(PathBuf),
+    /// An update would have made the vault another device's.
+    #[error("a vault keeps one device for good; make another vault for another device")]
+    OtherDevice,
+    /// It is written and in force, but the operating system did not confirm that it would survive a
+    /// power failure.
+    #[error(
+        "{} is written, but might be lost in a power failure: the folder cannot be written: \
+         {message}",
+        path.display()
+    )]
+    NotDurable {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        message: String,
     },
     /// There is something else of that name: a folder, a device, or a link to nowhere.
     #[error("{} is no file, or a link to nowhere; name another", .0.display())]

@@ -1,6 +1,10 @@
 //! Files that only their owner may use, and that are replaced as a whole.
+//!
+//! What lies beside them for olmcast's own use has names that nobody chooses, and that are refused
+//! for anything else: nothing of the user's is ever removed or written over.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder, Metadata, OpenOptions},
     io::{ErrorKind, Read, Write},
     path::{Path, PathBuf},
@@ -8,30 +12,29 @@ use std::{
 
 use super::VaultError;
 
+/// Endings of the hidden names that olmcast uses for itself.
+const TEMPORARY: &str = ".olmcast-tmp";
+const LOCK: &str = ".olmcast-lock";
+
 /// A file by its true name: without links, in a folder that is there. Two names of one vault are one
 /// vault, and a link to it stays one when the vault is replaced.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
     folder: PathBuf,
-    name: std::ffi::OsString,
+    name: OsString,
 }
 
 impl Place {
     /// Makes its folder if that is missing.
     pub(super) fn make(path: &Path) -> Result<Self, VaultError> {
-        let folder = folder_of(path);
-        if !folder.exists() {
-            let mut builder = DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.create(folder).map_err(VaultError::io("make the folder", folder))?;
-        }
+        refuse_reserved(path)?;
+        make_folders(folder_of(path), |_| {})?;
         Self::find(path)
     }
 
     pub(super) fn find(path: &Path) -> Result<Self, VaultError> {
+        refuse_reserved(path)?;
         let io = || VaultError::io("find", path);
         let not_a_file = || VaultError::NotAFile(path.to_owned());
         let path = match fs::canonicalize(path) {
@@ -54,6 +57,7 @@ impl Place {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(not_a_file());
         };
+        refuse_reserved(&path)?;
         Ok(Self { folder: folder.to_owned(), name: name.to_owned(), path })
     }
 
@@ -61,9 +65,18 @@ impl Place {
         self.path.exists()
     }
 
-    /// The file of the same name and this ending.
-    pub(super) fn beside(&self, ending: &str) -> PathBuf {
-        let mut name = self.name.clone();
+    /// What is locked while somebody has the file.
+    pub(super) fn lock(&self) -> PathBuf {
+        self.beside(LOCK)
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.beside(TEMPORARY)
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
         name.push(ending);
         self.folder.join(name)
     }
@@ -102,7 +115,62 @@ impl Place {
         Ok(())
     }
 
+    /// Whoever can change the folder can put another file in the place of this one.
+    #[cfg(unix)]
+    pub(super) fn refuse_exposed_folder(&self) -> Result<(), VaultError> {
+        const STICKY: u32 = 0o1000;
+        let found = fs::metadata(&self.folder).map_err(VaultError::io("find", &self.folder))?;
+        let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o7777;
+        if mode & 0o022 == 0 || mode & STICKY != 0 {
+            return Ok(());
+        }
+        Err(VaultError::ExposedFolder { path: self.folder.clone(), mode })
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn refuse_exposed_folder(&self) -> Result<(), VaultError> {
+        Ok(())
+    }
+
+    /// By its other name the file would have another lock, and with the next write each name would
+    /// have a file of its own.
+    #[cfg(unix)]
+    pub(super) fn refuse_hard_link(&self) -> Result<(), VaultError> {
+        use std::os::unix::fs::MetadataExt;
+        let linked =
+            fs::metadata(&self.path).is_ok_and(|found| found.is_file() && found.nlink() > 1);
+        if linked { Err(VaultError::HardLink(self.path.clone())) } else { Ok(()) }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn refuse_hard_link(&self) -> Result<(), VaultError> {
+        Ok(())
+    }
+
+    /// Makes the file, whole, if there is none; false if there is one by now. It is never replaced.
+    pub(super) fn create(&self, bytes: &[u8]) -> Result<bool, VaultError> {
+        let io = || VaultError::io("write", &self.path);
+        let mut prefix = OsString::from(".");
+        prefix.push(&self.name);
+        prefix.push(".");
+        // Many may be about to make it: each has a temporary file of its own, of mode 0600.
+        let mut temporary = tempfile::Builder::new()
+            .prefix(&prefix)
+            .suffix(TEMPORARY)
+            .tempfile_in(&self.folder)
+            .map_err(io())?;
+        temporary.write_all(bytes).map_err(io())?;
+        temporary.as_file().sync_all().map_err(io())?;
+        match temporary.persist_noclobber(&self.path) {
+            Ok(_) => self.sync_folder().map(|()| true),
+            Err(refused) if refused.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(refused) => Err(io()(refused.error)),
+        }
+    }
+
     /// Replaces the file, or makes it: whatever happens, either the old or the new one is there.
+    ///
+    /// After [`VaultError::NotDurable`] it is the new one, and after any other error the old one.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<(), VaultError> {
         self.write_in_steps(bytes, |_| {})
     }
@@ -161,22 +229,51 @@ impl Place {
         }
     }
 
-    fn temporary(&self) -> PathBuf {
-        self.beside(".new")
-    }
-
     /// The new name, too, is to survive a power failure.
-    #[cfg(unix)]
-    fn sync_folder(&self) -> Result<(), VaultError> {
-        fs::File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(VaultError::io("write the folder", &self.folder))
+    pub(super) fn sync_folder(&self) -> Result<(), VaultError> {
+        sync(&self.folder).map_err(|error| VaultError::NotDurable {
+            path: self.path.clone(),
+            message: error.to_string(),
+        })
     }
+}
 
-    #[cfg(not(unix))]
-    fn sync_folder(&self) -> Result<(), VaultError> {
-        Ok(())
+/// Makes folders that only their owner may use, each of them to survive a power failure.
+pub(super) fn make_folders(folder: &Path, mut synced: impl FnMut(&Path)) -> Result<(), VaultError> {
+    let mut missing: Vec<_> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    // Behind the first part of a relative path comes an empty one, which is where we are.
+    missing.retain(|folder| !folder.as_os_str().is_empty());
+    for folder in missing.into_iter().rev() {
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(folder) {
+            // Somebody was faster, or it is `..`.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+            made => made.map_err(VaultError::io("make the folder", folder))?,
+        }
+        let parent = folder_of(folder);
+        sync(parent).map_err(VaultError::io("write the folder", parent))?;
+        synced(parent);
     }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn sync(folder: &Path) -> std::io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Refuses a name that is olmcast's own.
+fn refuse_reserved(path: &Path) -> Result<(), VaultError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let is_reserved = name.starts_with('.') && (name.ends_with(TEMPORARY) || name.ends_with(LOCK));
+    if is_reserved { Err(VaultError::Reserved(path.to_owned())) } else { Ok(()) }
 }
 
 /// How far a write has come.

@@ -11,15 +11,19 @@ use super::{Holder, VaultError, file};
 /// A holder that is just starting or ending gets this long to say who it is, or to be gone.
 const MOMENT: Duration = Duration::from_millis(20);
 /// What is read of a lock file.
-const MAX_HOLDER: u64 = 256;
+const MAX_HOLDER: u64 = 512;
 
 /// Nobody else has the vault. The operating system gives it back when this process ends, however
 /// that happens.
 ///
 /// The file stays: were it removed, two processes might each lock one of that name. It says who has
-/// the vault, so that the next one can name it.
+/// the vault, so that the next one can name it. One that says something else is not ours: it is
+/// locked, and not written to.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub(super) struct Lock {
+    file: File,
+    is_ours: bool,
+}
 
 impl Lock {
     pub(super) fn take(path: &Path, vault: &Path) -> Result<Self, VaultError> {
@@ -34,15 +38,20 @@ impl Lock {
                 return Err(VaultError::Locked { path, holder });
             }
         }
-        // If it cannot be said who has it, it is locked nevertheless.
-        let _ = say(&mut lock);
-        Ok(Self(lock))
+        let is_ours = is_ours(&mut lock);
+        if is_ours {
+            // If it cannot be said who has it, it is locked nevertheless.
+            let _ = say(&mut lock);
+        }
+        Ok(Self { file: lock, is_ours })
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = self.0.set_len(0);
+        if self.is_ours {
+            let _ = self.file.set_len(0);
+        }
     }
 }
 
@@ -52,6 +61,18 @@ fn try_lock(file: &File) -> std::io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Whether it is empty, or says something like what [`say`] writes.
+fn is_ours(file: &mut File) -> bool {
+    let mut text = String::new();
+    if file.take(MAX_HOLDER + 1).read_to_string(&mut text).is_err() {
+        return false;
+    }
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let (pid, program) = line.split_once(' ').unwrap_or((line, ""));
+    let is_pid = pid.parse::<u32>().is_ok() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    text.is_empty() || (is_pid && !program.chars().any(char::is_control))
 }
 
 fn say(file: &mut File) -> std::io::Result<()> {

@@ -16,7 +16,8 @@
 //! # }
 //! ```
 //!
-//! Beside the vault lie `….lock`, which says who has it, and for moments `….new`, the next one.
+//! Beside a vault `V` lie `.V.olmcast-lock`, which says who has it, and for moments
+//! `.V.olmcast-tmp`, the next one. No vault and no key file can have a name like that.
 
 mod error;
 mod file;
@@ -56,8 +57,10 @@ impl Vault {
     /// # Errors
     /// [`VaultError`]; among them [`Locked`](VaultError::Locked) at once, if somebody has it.
     pub fn load_or_create(path: impl AsRef<Path>, unlock: &Unlock) -> Result<Self, VaultError> {
-        let store = Store::lock(Place::make(path.as_ref())?)?;
-        match store.place.read(MAX_FILE)? {
+        let place = Place::make(path.as_ref())?;
+        unlock.refuse_vault(&place)?;
+        let store = Store::lock(place)?;
+        match store.read()? {
             Some(bytes) => Self::unlock(store, &bytes, unlock),
             None => Self::create(store, unlock),
         }
@@ -75,14 +78,17 @@ impl Vault {
             // Nothing is locked, so that no file is made.
             return Err(missing());
         }
+        unlock.refuse_vault(&place)?;
         let store = Store::lock(place)?;
-        let bytes = store.place.read(MAX_FILE)?.ok_or_else(missing)?;
+        let bytes = store.read()?.ok_or_else(missing)?;
         Self::unlock(store, &bytes, unlock)
     }
 
     fn unlock(store: Store, bytes: &[u8], unlock: &Unlock) -> Result<Self, VaultError> {
         let key = unlock.key(store.path())?;
         let identity = Identity::open(bytes, &key).map_err(VaultError::seal(store.path()))?;
+        // What a process that was killed may have left. If that fails, the next write says so.
+        let _ = store.place.remove_temporary();
         Ok(Self { identity, store: Some(store) })
     }
 
@@ -108,17 +114,36 @@ impl Vault {
     /// Changes the device and waits until that is on disk.
     ///
     /// # Errors
-    /// [`VaultError::Io`] or [`VaultError::Seal`]. Nothing changed then.
+    /// [`VaultError::Io`], [`VaultError::Seal`], and [`VaultError::OtherDevice`] for another
+    /// device's identity: nothing changed then. After [`VaultError::NotDurable`], it did.
     pub fn update<T>(&mut self, change: impl FnOnce(&mut Identity) -> T) -> Result<T, VaultError> {
-        let before = self.identity.changing();
+        self.update_with(change, Store::write)
+    }
+
+    fn update_with<T>(
+        &mut self,
+        change: impl FnOnce(&mut Identity) -> T,
+        write: impl FnOnce(&Store, &[u8]) -> Result<(), VaultError>,
+    ) -> Result<T, VaultError> {
+        let before = self.identity.again();
         let changed = change(&mut self.identity);
-        let Some(store) = &self.store else { return Ok(changed) };
-        let sealed = self.identity.sealed().map_err(VaultError::seal(store.path()));
-        let written = sealed.and_then(|sealed| store.write(&sealed));
-        if written.is_err() {
-            self.identity.restore(before);
+        let written = self.keep(&before, write);
+        if !matches!(written, Ok(()) | Err(VaultError::NotDurable { .. })) {
+            self.identity = before;
         }
         written.map(|()| changed)
+    }
+
+    fn keep(
+        &self,
+        before: &Identity,
+        write: impl FnOnce(&Store, &[u8]) -> Result<(), VaultError>,
+    ) -> Result<(), VaultError> {
+        if self.identity.device() != before.device() {
+            return Err(VaultError::OtherDevice);
+        }
+        let Some(store) = &self.store else { return Ok(()) };
+        write(store, &self.identity.sealed().map_err(VaultError::seal(store.path()))?)
     }
 
     pub(super) fn into_parts(self) -> (Identity, Option<Store>) {
@@ -162,9 +187,14 @@ pub(super) struct Store {
 impl Store {
     /// Before anything is read: whoever has it may be about to write.
     fn lock(place: Place) -> Result<Self, VaultError> {
-        let lock = Lock::take(&place.beside(".lock"), &place.path)?;
-        place.remove_temporary()?;
+        place.refuse_exposed_folder()?;
+        let lock = Lock::take(&place.lock(), &place.path)?;
         Ok(Self { place, _lock: lock })
+    }
+
+    fn read(&self) -> Result<Option<Vec<u8>>, VaultError> {
+        self.place.refuse_hard_link()?;
+        self.place.read(MAX_FILE)
     }
 
     fn path(&self) -> &Path {

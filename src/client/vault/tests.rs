@@ -5,10 +5,10 @@ use std::{fs, path::PathBuf, time::Duration};
 use tokio::{sync::broadcast, time::timeout};
 
 use super::{
-    file::{Place, Step},
+    file::{Place, Step, make_folders},
     *,
 };
-use crate::{client::ClientEvent, device::SealingKey};
+use crate::{client::ClientEvent, device::SealingKey, primitives::SigningForm};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -56,10 +56,10 @@ fn at_no_step_of_a_write_there_is_anything_on_disk_but_sealed_bytes() {
         steps.push(step);
         assert_private(folder.path());
         let mut image = image(folder.path());
-        let (name, holder) = image.remove(1);
-        assert_eq!(name, "vault.lock");
+        let (name, holder) = image.remove(0);
+        assert_eq!(name, ".vault.olmcast-lock");
         assert!(holder.starts_with(std::process::id().to_string().as_bytes()));
-        let (name, vault) = image.remove(0);
+        let (name, vault) = image.pop().unwrap();
         assert_eq!(name, "vault");
         let is_replaced = matches!(step, Step::Renamed | Step::Lasting);
         assert_eq!(vault, if is_replaced { new.clone() } else { old.clone() });
@@ -67,7 +67,7 @@ fn at_no_step_of_a_write_there_is_anything_on_disk_but_sealed_bytes() {
             assert!(image.is_empty());
         } else {
             let [(name, temporary)] = &image[..] else { panic!("{image:?}") };
-            assert_eq!(name, "vault.new");
+            assert_eq!(name, ".vault.olmcast-tmp");
             assert!(new.starts_with(temporary));
             assert_eq!(temporary.len() < new.len(), matches!(step, Step::Made | Step::Half));
         }
@@ -76,7 +76,10 @@ fn at_no_step_of_a_write_there_is_anything_on_disk_but_sealed_bytes() {
     let all = [Step::Made, Step::Half, Step::Written, Step::Synced, Step::Renamed, Step::Lasting];
     assert_eq!(steps, all);
     drop(store);
-    assert_eq!(image(folder.path()), [("vault".into(), new), ("vault.lock".into(), vec![])]);
+    assert_eq!(
+        image(folder.path()),
+        [(".vault.olmcast-lock".into(), vec![]), ("vault".into(), new)]
+    );
 }
 
 #[test]
@@ -85,11 +88,11 @@ fn what_a_killed_process_left_is_removed_at_the_next_start() {
     let path = folder.path().join("vault");
     let unlock = Unlock::key_file(folder.path().join("key"));
     let device = Vault::load_or_create(&path, &unlock).unwrap().identity().device();
-    fs::write(folder.path().join("vault.new"), "a beginning").unwrap();
-    fs::write(folder.path().join("vault.lock"), "1 init\n").unwrap();
+    fs::write(folder.path().join(".vault.olmcast-tmp"), "a beginning").unwrap();
+    fs::write(folder.path().join(".vault.olmcast-lock"), "1 init\n").unwrap();
     let vault = Vault::open(&path, &unlock).unwrap();
     assert_eq!(vault.identity().device(), device);
-    assert!(!folder.path().join("vault.new").exists());
+    assert!(!folder.path().join(".vault.olmcast-tmp").exists());
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn a_change_that_cannot_be_written_is_no_change() {
     vault.update(|identity| identity.set_name("Ada")).unwrap();
     let before = fs::read(&path).unwrap();
     // Stands for a disk that refuses.
-    fs::create_dir_all(folder.path().join("vault.new/full")).unwrap();
+    fs::create_dir_all(folder.path().join(".vault.olmcast-tmp/full")).unwrap();
     let stranger = Identity::generate().device();
     let refused = vault.update(|identity| {
         identity.set_name("Eve");
@@ -111,12 +114,88 @@ fn a_change_that_cannot_be_written_is_no_change() {
     assert_eq!(vault.identity().name(), "Ada");
     assert_eq!(vault.identity().memory().trust().iter().count(), 0);
     assert_eq!(fs::read(&path).unwrap(), before);
-    fs::remove_dir_all(folder.path().join("vault.new")).unwrap();
+    fs::remove_dir_all(folder.path().join(".vault.olmcast-tmp")).unwrap();
     vault.update(|identity| identity.memory_mut().block(stranger)).unwrap();
     drop(vault);
     let vault = Vault::open(&path, &unlock).unwrap();
     assert_eq!(vault.identity().name(), "Ada");
     assert_eq!(vault.identity().memory().trust().iter().count(), 1);
+}
+
+/// What the disk has is what the process goes on with, even if it is not known to last.
+#[test]
+fn a_change_that_is_written_but_perhaps_not_durable_is_a_change() {
+    let folder = folder();
+    let (there, away) = (folder.path().join("there"), folder.path().join("away"));
+    let path = there.join("vault");
+    let unlock = Unlock::key_file(folder.path().join("key"));
+    let mut vault = Vault::load_or_create(&path, &unlock).unwrap();
+    let change = |identity: &mut Identity| identity.set_name("Ada");
+    // A folder that is gone cannot be written out.
+    let write = |store: &Store, sealed: &[u8]| {
+        let step = |step| {
+            if step == Step::Renamed {
+                fs::rename(&there, &away).unwrap();
+            }
+        };
+        store.place.write_in_steps(sealed, step)
+    };
+    let unsure = vault.update_with(change, write).unwrap_err();
+    assert!(matches!(unsure, VaultError::NotDurable { .. }), "{unsure:?}");
+    assert!(unsure.to_string().contains("is written"), "{unsure}");
+    assert_eq!(vault.identity().name(), "Ada");
+    fs::rename(&away, &there).unwrap();
+    drop(vault);
+    let mut vault = Vault::open(&path, &unlock).unwrap();
+    assert_eq!(vault.identity().name(), "Ada");
+    vault.update(|identity| identity.set_name("Eve")).unwrap();
+}
+
+#[test]
+fn no_update_makes_a_vault_another_device() {
+    let folder = folder();
+    let path = folder.path().join("vault");
+    let unlock = Unlock::key_file(folder.path().join("key"));
+    let mut kept = Vault::load_or_create(&path, &unlock).unwrap();
+    kept.update(|identity| identity.set_name("Ada")).unwrap();
+    let before = fs::read(&path).unwrap();
+    for vault in [&mut kept, &mut Vault::from(Identity::generate().with_name("Ada"))] {
+        let (device, form) = (
+            vault.identity().device(),
+            SigningForm { kind: "test", room: None, recipient: None, payload: b"" },
+        );
+        let refused = vault.update(|identity| {
+            *identity = Identity::generate().with_name("Eve");
+            identity.seal_with(&SealingKey::generate().unwrap()).unwrap();
+        });
+        assert_eq!(refused, Err(VaultError::OtherDevice));
+        assert_eq!((vault.identity().device(), vault.identity().name()), (device, "Ada"));
+        let signature = vault.identity().signer().sign(form);
+        assert_eq!(form.verify(&device, &signature), Ok(()), "with the keys that it had");
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
+    kept.update(|identity| identity.set_name("Eve")).unwrap();
+    let device = kept.identity().device();
+    drop(kept);
+    let vault = Vault::open(&path, &unlock).unwrap();
+    assert_eq!((vault.identity().device(), vault.identity().name()), (device, "Eve"));
+}
+
+#[test]
+fn each_folder_that_is_made_is_written_out_in_the_one_above() {
+    let folder = folder();
+    let top = folder.path();
+    let synced = |path: &str| {
+        let mut synced = Vec::new();
+        make_folders(&top.join(path), |folder| synced.push(folder.to_owned())).unwrap();
+        synced
+    };
+    assert_eq!(synced("a/b/c"), [top.to_owned(), top.join("a"), top.join("a/b")]);
+    assert_eq!(synced("a/b/d"), [top.join("a/b")]);
+    assert_eq!(synced("a/b"), [""; 0].map(PathBuf::from));
+    assert_eq!(synced("x/../y"), [top.to_owned(), top.join("x"), top.join("x/..")]);
+    fs::write(top.join("file"), "").unwrap();
+    assert!(make_folders(&top.join("file/a"), |_| {}).is_err());
 }
 
 struct Stage {
@@ -148,11 +227,11 @@ impl Stage {
     }
 
     fn break_disk(&self) {
-        fs::create_dir_all(self.folder.path().join("vault.new/full")).unwrap();
+        fs::create_dir_all(self.folder.path().join(".vault.olmcast-tmp/full")).unwrap();
     }
 
     fn mend_disk(&self) {
-        fs::remove_dir_all(self.folder.path().join("vault.new")).unwrap();
+        fs::remove_dir_all(self.folder.path().join(".vault.olmcast-tmp")).unwrap();
     }
 
     fn write(&self, number: usize) {

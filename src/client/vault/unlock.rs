@@ -43,6 +43,16 @@ impl Unlock {
         Self(With::KeyFile(path.into()))
     }
 
+    /// A key file that is the vault itself would be written over, and opens nothing.
+    pub(super) fn refuse_vault(&self, vault: &Place) -> Result<(), VaultError> {
+        let With::KeyFile(path) = &self.0 else { return Ok(()) };
+        match Place::find(path) {
+            Ok(key) if key.path == vault.path => Err(VaultError::KeyIsVault(vault.path.clone())),
+            Ok(_) | Err(VaultError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The key of a vault that is there.
     pub(super) fn key(&self, vault: &Path) -> Result<SealingKey, VaultError> {
         match &self.0 {
@@ -65,7 +75,7 @@ impl Unlock {
             With::Passphrase(passphrase, cost) => of_passphrase(passphrase, *cost, vault),
             With::KeyFile(path) => {
                 let place = Place::make(path)?;
-                if let Some(key) = read(&place)? {
+                if let Some(key) = used(&place)? {
                     return Ok(key);
                 }
                 let secret = random_secret().map_err(VaultError::seal(vault))?;
@@ -73,8 +83,11 @@ impl Unlock {
                 // 32 bytes always fit.
                 let _ = STANDARD.encode_slice(secret.expose(), text.as_mut_slice());
                 text[TEXT] = b'\n';
-                place.write(text.as_slice())?;
-                Ok(SealingKey::random(secret))
+                if place.create(text.as_slice())? {
+                    return Ok(SealingKey::random(secret));
+                }
+                // Another process was faster, with another vault: both have its key.
+                used(&place)?.ok_or_else(|| VaultError::KeyFile(place.path.clone()))
             }
         }
     }
@@ -82,6 +95,16 @@ impl Unlock {
 
 fn of_passphrase(passphrase: &str, cost: Cost, vault: &Path) -> Result<SealingKey, VaultError> {
     SealingKey::passphrase_at(passphrase, cost).map_err(VaultError::seal(vault))
+}
+
+/// A key file that is there already, for a new vault.
+fn used(place: &Place) -> Result<Option<SealingKey>, VaultError> {
+    let key = read(place)?;
+    if key.is_some() {
+        // Whoever made it may not have come that far. Where it cannot be written, it was not made.
+        let _ = place.sync_folder();
+    }
+    Ok(key)
 }
 
 fn read(place: &Place) -> Result<Option<SealingKey>, VaultError> {

@@ -98,6 +98,7 @@ fn json() {
     let fallback = FallbackKey { key: key(0xC0), signature: SIGNATURE };
     let upload = KeysUpload {
         device_keys: Some(device_keys.clone()),
+        replace_one_time_keys: false,
         one_time_keys: vec![one_time],
         fallback_key: Some(fallback),
     };
@@ -108,6 +109,10 @@ fn json() {
     assert_eq!(serde_json::to_string(&upload).unwrap(), expected);
     assert_eq!(serde_json::from_str::<KeysUpload>(&expected).unwrap(), upload);
     assert_eq!(serde_json::to_string(&KeysUpload::default()).unwrap(), "{}");
+    let replacing = KeysUpload { replace_one_time_keys: true, ..KeysUpload::default() };
+    let expected = r#"{"replace_one_time_keys":true}"#;
+    assert_eq!(serde_json::to_string(&replacing).unwrap(), expected);
+    assert_eq!(serde_json::from_str::<KeysUpload>(expected).unwrap(), replacing);
 
     let key = ClaimedKey::OneTimeKey(one_time);
     let claimed = KeysClaimed { device_keys, key };
@@ -134,6 +139,7 @@ fn a_signature_means_nothing_for_other_fields_or_another_kind() {
     let fallback = FallbackKey::sign_with(key(3), sign);
     let good = KeysUpload {
         device_keys: Some(keys.clone()),
+        replace_one_time_keys: false,
         one_time_keys: vec![one_time],
         fallback_key: Some(fallback),
     };

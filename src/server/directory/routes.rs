@@ -70,7 +70,8 @@ async fn document(State(directory): State<Directory>) -> impl IntoResponse {
 ///
 /// In the name of the device that signs the request. Every key in it carries that device's
 /// signature. One-time keys whose number is not above all earlier ones are passed over, so an
-/// upload may be repeated.
+/// upload may be repeated. A device that was started anew has none of the earlier ones, and says so
+/// with its first upload: they are handed out no more.
 #[utoipa::path(
     post,
     path = UPLOAD_PATH,

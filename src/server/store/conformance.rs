@@ -73,6 +73,7 @@ macro_rules! conformance {
             five_hundred_contenders_get_each_one_time_key_once_and_then_the_fallback_key,
             one_time_keys_that_are_to_be_spared_are_there_afterwards,
             an_upload_that_is_repeated_brings_no_key_back,
+            one_time_keys_that_are_replaced_go_out_no_more,
             a_new_fallback_key_takes_the_place_of_the_old_one_and_nothing_else,
             a_request_that_is_replayed_is_refused_and_changes_nothing,
             too_many_one_time_keys_are_refused_together,

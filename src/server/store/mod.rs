@@ -105,7 +105,8 @@ pub(super) trait Store: Send + Sync + 'static {
     fn instance(&self) -> [u8; 16];
 
     /// Takes over what a device publishes, whose signatures were checked. One-time keys whose
-    /// number is not above all earlier ones are passed over. Returns how many are left now.
+    /// number is not above all earlier ones are passed over; if the upload replaces them, those from
+    /// before go out to nobody any more. Returns how many are left now.
     ///
     /// Refused: `QuotaExceeded` with more one-time keys than one device may have, or more devices
     /// than the directory holds.

@@ -10,7 +10,8 @@ use olmcast::{
 
 use super::guests::Desk;
 use crate::{
-    naming::{called, find},
+    console::shown,
+    naming::find,
     questions::{Answer, Question, yes_or_no},
 };
 
@@ -36,7 +37,7 @@ impl Desk<'_> {
             "kick" => {
                 let device = self.find_holder(who()?).await?;
                 self.publication.kick(device).await?;
-                eprintln!("kicked; {CLOSED}");
+                eprintln!("kicked and blocked; {CLOSED}");
             }
             "block" => {
                 let device = self.find_anybody(who()?).await?;
@@ -90,7 +91,7 @@ impl Desk<'_> {
                 None => "was sent the key".to_owned(),
             };
             let trust = trust(holder.known.as_ref(), &holder.name);
-            eprintln!("  {}  {trust}  {confirmed}", called(&holder.name, &holder.device));
+            eprintln!("  {}  {}  {trust}  {confirmed}", holder.device, shown(&holder.name));
         }
         Ok(())
     }
@@ -130,6 +131,6 @@ pub(super) fn trust(known: Option<&KnownDevice>, name: &str) -> String {
     if known.name == name {
         return known.state.to_string();
     }
-    let known_as = crate::console::shown(&known.name);
+    let known_as = shown(&known.name);
     format!("{} as «{known_as}»", known.state)
 }

@@ -42,7 +42,7 @@ fn the_key_service_dies_and_comes_back() {
     publisher.listen_anew();
     publisher.hears("holders");
     publisher.says(&device);
-    publisher.says(" Bob reads from");
+    publisher.says("  Bob  seen before  reads from");
     place.grows("Ada", "camera.ivf");
     ada.hears("leave");
     ada.ends_well();

@@ -113,7 +113,7 @@ pub(crate) fn keys_of(device: &Device, numbers: impl Iterator<Item = u64>) -> Ke
     let keys = DeviceKeys::sign_with(device.id(), curve25519, |form| signer.sign(form));
     let one_time_key = |number| OneTimeKey::sign_with(number, any_key(), |form| signer.sign(form));
     let one_time_keys = numbers.map(one_time_key).collect();
-    KeysUpload { device_keys: Some(keys), one_time_keys, fallback_key: None }
+    KeysUpload { device_keys: Some(keys), one_time_keys, ..KeysUpload::default() }
 }
 
 /// The same, with a fallback key.

@@ -106,6 +106,43 @@ pub(in crate::server::store) async fn an_upload_that_is_repeated_brings_no_key_b
     assert_eq!(drain(&*store, &alice).await.0, [13, 14]);
 }
 
+pub(in crate::server::store) async fn one_time_keys_that_are_replaced_go_out_no_more(
+    backend: &impl Backend,
+) {
+    let few = Limits { one_time_keys: 10, ..limits() };
+    let store = backend.open(few, Doorbells::default()).await;
+    let (alice, bob) = (device(), device());
+    let replacing = |numbers: std::ops::RangeInclusive<u64>| KeysUpload {
+        replace_one_time_keys: true,
+        ..one_time_keys(numbers)
+    };
+    let refused = store.upload(once(), alice, replacing(1..=1), now()).await;
+    assert_eq!(refused, Err(StoreError::UnknownDevice));
+    for device in [alice, bob] {
+        let upload = first_upload(device, 1..=8, Some(1000));
+        assert_eq!(store.upload(once(), device, upload, now()).await, Ok(8));
+    }
+    // What is refused replaces nothing.
+    assert_eq!(store.upload(once(), alice, replacing(9..=19), now()).await, Err(REFUSED_QUOTA));
+    assert_eq!(store.device(&alice).await.unwrap().unwrap().one_time_keys, 8);
+    // The ones that go take no place.
+    assert_eq!(store.upload(once(), alice, replacing(9..=18), now()).await, Ok(10));
+    let (numbers, fallback) = drain(&*store, &alice).await;
+    assert_eq!(numbers, (9..=18).collect::<Vec<_>>());
+    assert_eq!(fallback, Some(fallback_key(1000)), "which stays");
+    // With none in their place; and their numbers were seen.
+    assert_eq!(store.upload(once(), alice, one_time_keys(19..=20), now()).await, Ok(2));
+    let nothing = KeysUpload { replace_one_time_keys: true, ..KeysUpload::default() };
+    for _ in 0..2 {
+        assert_eq!(store.upload(once(), alice, nothing.clone(), now()).await, Ok(0));
+    }
+    assert_eq!(drain(&*store, &alice).await.0, [0; 0]);
+    assert_eq!(store.upload(once(), alice, one_time_keys(17..=21), now()).await, Ok(1));
+    assert_eq!(drain(&*store, &alice).await.0, [21]);
+    // All others keep theirs.
+    assert_eq!(drain(&*store, &bob).await.0, (1..=8).collect::<Vec<_>>());
+}
+
 pub(in crate::server::store) async fn a_new_fallback_key_takes_the_place_of_the_old_one_and_nothing_else(
     backend: &impl Backend,
 ) {

@@ -46,7 +46,8 @@ impl Directory {
         let count = self.devices.len();
         let (mut known, mut left) = (None, 0);
         if let Some(device) = self.devices.get(&device) {
-            (known, left) = (device.highest, device.one_time_keys.len());
+            known = device.highest;
+            left = if upload.replace_one_time_keys { 0 } else { device.one_time_keys.len() };
         } else if upload.device_keys.is_none() {
             return Err(StoreError::UnknownDevice);
         } else if count >= limits.directory_devices {
@@ -77,6 +78,9 @@ impl Directory {
         };
         if upload.fallback_key.is_some() {
             entry.fallback = upload.fallback_key;
+        }
+        if upload.replace_one_time_keys {
+            entry.one_time_keys.clear();
         }
         entry.highest = fresh.last().map(|key| key.number).or(entry.highest);
         entry.one_time_keys.extend(fresh);
@@ -234,6 +238,7 @@ mod tests {
         let keys = |device| DeviceKeys { device, curve25519: key(8), signature: SIGNATURE };
         KeysUpload {
             device_keys: device.map(keys),
+            replace_one_time_keys: false,
             one_time_keys: numbers.iter().map(one_time).collect(),
             fallback_key: None,
         }

@@ -217,7 +217,29 @@ impl Connection {
             Err(error) => Err(unavailable(error)),
         }
     }
+
+    /// Deletes the messages of a subject, up to the first that stays if there is one.
+    pub(super) async fn purge(
+        &self,
+        stream: &str,
+        filter: String,
+        first: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let request = Purge { filter, seq: first };
+        let purged = self.ask::<Purged>(format!("STREAM.PURGE.{stream}"), &request).await?;
+        purged.map(drop).map_err(unavailable)
+    }
 }
+
+#[derive(Serialize)]
+struct Purge {
+    filter: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Purged {}
 
 #[derive(Serialize)]
 struct Delete {

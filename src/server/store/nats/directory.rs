@@ -79,7 +79,8 @@ impl Shared {
                 .filter(|key| highest.is_none_or(|highest| key.number > highest))
                 .map(|key| (key.number, *key))
                 .collect();
-            let left = if found.is_some() { self.keys_left(&device).await? } else { 0 };
+            let stay = found.is_some() && !upload.replace_one_time_keys;
+            let left = if stay { self.keys_left(&device).await? } else { 0 };
             if left + new.len() > self.limits.one_time_keys {
                 return refused;
             }
@@ -102,11 +103,17 @@ impl Shared {
                 .payload(bytes.into())
                 .expected_last_subject_sequence(revision);
             // First that their numbers were seen, then the keys: if this ends between the two,
-            // keys are lost, but none comes back.
+            // keys are lost, but none comes back. A device that hears of no success asks again, so
+            // that those which are replaced go as well.
             match self.nats.store(self.layout.device(&device), message).await {
                 Ok(_) => {}
                 Err(NotStored::Changed) => continue,
                 Err(other) => return Err(other.into_unavailable()),
+            }
+            if upload.replace_one_time_keys {
+                let (stream, subject) =
+                    (self.layout.keys_stream(&device), self.layout.keys(&device));
+                self.nats.purge(&stream, subject, None).await?;
             }
             self.add_keys(&device, new.into_values()).await?;
             return self.keys_left(&device).await;

@@ -50,16 +50,6 @@ struct WakeUp {
     sequence: u64,
 }
 
-#[derive(Serialize)]
-struct Purge {
-    filter: String,
-    /// The first that stays.
-    seq: u64,
-}
-
-#[derive(Deserialize)]
-struct Purged {}
-
 impl Shared {
     pub(super) async fn submit(self: &Arc<Self>, mail: NewMail) -> Result<Durable, StoreError> {
         if mail.bytes.len() > self.limits.mail_payload {
@@ -297,10 +287,8 @@ impl Shared {
 
     async fn purge(&self, device: &DeviceId, sequence: u64) -> Result<(), StoreError> {
         let stream = self.layout.mail_stream(device);
-        let request =
-            Purge { filter: self.layout.all_mail(device), seq: sequence.saturating_add(1) };
-        let purged = self.nats.ask::<Purged>(format!("STREAM.PURGE.{stream}"), &request).await?;
-        purged.map(drop).map_err(unavailable)
+        let first = sequence.saturating_add(1);
+        self.nats.purge(&stream, self.layout.all_mail(device), Some(first)).await
     }
 }
 

@@ -79,12 +79,17 @@ impl<'t> Directory<'t> {
         new.retain(|key| key.number > record.last_number);
         new.sort_by_key(|key| key.number);
         new.dedup_by_key(|key| key.number);
-        let left = count(&self.one_time_keys, id)? + new.len();
+        let before_these =
+            if upload.replace_one_time_keys { 0 } else { count(&self.one_time_keys, id)? };
+        let left = before_these + new.len();
         if left > limits.one_time_keys {
             return quota;
         }
 
         self.remember(once)?;
+        if upload.replace_one_time_keys {
+            self.one_time_keys.retain_in(all_of(id), |_, _| false)?;
+        }
         for key in new {
             let bytes = postcard::to_stdvec(key).map_err(encoding)?;
             self.one_time_keys.insert((*id, key.number), bytes.as_slice())?;
