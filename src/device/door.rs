@@ -14,7 +14,8 @@ const FORGOTTEN_AT_ONCE: usize = MAX_ADMITTED / 16;
 /// Which rooms this device closed, and who was admitted in each.
 ///
 /// A kick closes the room's door: whoever was removed still has the invite and could come back
-/// as a new device. From then on only devices admitted before may subscribe.
+/// as a new device. From then on only devices admitted before may subscribe, and those that the user
+/// [decided](super::KnownDevice::decided) about or that a policy names one by one.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Doors {
     rooms: BTreeMap<RoomId, Door>,

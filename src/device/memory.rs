@@ -61,19 +61,21 @@ impl Memory {
         name: &str,
     ) {
         let is_new = self.doors.admitted(room, device);
-        let before = self.changes;
-        self.seen(device, curve25519, name);
-        if is_new {
-            self.changes = before + 1;
-        }
+        let is_news = self.see(device, curve25519, name);
+        self.changes += u64::from(is_new || is_news);
     }
 
     /// A device proved to be the publisher of a stream that we hold: it is pinned if it was not known.
     pub(crate) fn seen(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) {
-        if self.trust.see(device, curve25519, name) {
-            self.changes += 1;
+        self.changes += u64::from(self.see(device, curve25519, name));
+    }
+
+    fn see(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) -> bool {
+        let is_news = self.trust.see(device, curve25519, name);
+        if is_news {
             self.pinned.push(device);
         }
+        is_news
     }
 
     /// Who was pinned because it was seen, since this was last asked for.

@@ -20,7 +20,7 @@ async fn client(invite: &Invite, name: &str) -> Client {
 async fn request(events: &mut broadcast::Receiver<ClientEvent>) -> (DeviceId, String) {
     let asked = async {
         loop {
-            if let ClientEvent::Stream(Event::Verification { device, name, state }) =
+            if let ClientEvent::Stream(Event::Verification { device, name, state, .. }) =
                 events.recv().await.unwrap()
                 && state == VerificationState::Requested
             {
@@ -63,6 +63,9 @@ async fn compare(a: &Client, b: &Client) -> (Verification, Verification) {
     let mut theirs = b.verify(a.device()).await.unwrap();
     let (one, other) = join!(short(&mut ours), short(&mut theirs));
     assert_eq!(one, other);
+    let (peer, us) = (ours.peer().await.unwrap(), theirs.peer().await.unwrap());
+    assert_eq!((&*peer.name, peer.distrust), ("Bob", None));
+    assert_eq!((&*us.name, us.distrust), ("Ada", None));
     (ours, theirs)
 }
 

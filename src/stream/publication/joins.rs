@@ -100,7 +100,7 @@ impl Publication {
     fn ask(&mut self, fx: &mut Effects<'_>, device: DeviceId, mut asker: Asker) {
         let before = self.asking.get(&device);
         asker.since = before.map_or(fx.now, |before| before.since);
-        match before.filter(|before| before.looks_like(&asker)) {
+        match before.filter(|before| before.shown() == asker.shown()) {
             Some(before) => asker.request = before.request,
             None => {
                 self.requests += 1;

@@ -109,13 +109,10 @@ impl Asker {
         Applicant::new(trust, device, &self.subscribe, self.has_invite)
     }
 
-    /// Whether the user would be shown the same of it.
-    fn looks_like(&self, other: &Self) -> bool {
-        let shown = |asker: &Self| {
-            let Subscribe { name, claim, curve25519, .. } = asker.subscribe.clone();
-            (name, claim, curve25519, asker.distrust)
-        };
-        shown(self) == shown(other)
+    /// What the user decides by.
+    fn shown(&self) -> (&str, &str, PublicKey, Option<Distrust>) {
+        let Subscribe { name, claim, curve25519, .. } = &self.subscribe;
+        (name, claim, *curve25519, self.distrust)
     }
 }
 
