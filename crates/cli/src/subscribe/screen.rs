@@ -7,14 +7,16 @@ use olmcast::{
     client::{Client, Subscription},
     device::TrustState,
     endpoint::{StreamCode, SubscriptionState, SubscriptionStatus},
-    primitives::{Generation, Timestamp},
+    primitives::Timestamp,
 };
 use tokio::time::sleep;
 
-use crate::{console::shown, naming::called};
+use crate::naming::{self, called};
 
 /// How often it is looked how the stream does.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often the code is worked out at most: that costs some ms.
+const CODE: Duration = Duration::from_secs(5);
 /// How often it is said that a key is still waited for.
 const REMIND: Duration = Duration::from_secs(15);
 
@@ -35,9 +37,10 @@ struct Shown {
     status: Option<SubscriptionStatus>,
     trust: Option<TrustState>,
     reminded: u32,
-    /// The code, and what it was worked out from: that costs some ms.
+    /// The code that is on the screen.
     code: Option<StreamCode>,
-    coded: Option<(Option<Generation>, Option<u32>)>,
+    /// When it was worked out last.
+    coded: Option<Timestamp>,
 }
 
 impl Screen {
@@ -64,20 +67,19 @@ impl Screen {
         let Some(subscription) = self.subscription() else { return };
         // Of one that is over, whoever receives it says why.
         let Ok(state) = subscription.state().await else { return };
-        let stands = (state.position.map(|position| position.generation), state.holders);
         let wants_code = self.with_shown(&subscription, |shown| {
-            for line in shown.news(&state, Client::now()) {
+            let now = Client::now();
+            for line in shown.news(&state, now) {
                 eprintln!("{line}");
             }
-            let is_live = state.status == SubscriptionStatus::Live;
-            is_live && shown.coded.replace(stands) != Some(stands)
+            shown.wants_code(&state, now)
         });
         if wants_code == Some(true)
             && let Ok(Some(code)) = subscription.code().await
         {
             self.with_shown(&subscription, |shown| {
-                if shown.code.replace(code) != Some(code) {
-                    eprintln!("stream code {code}");
+                if let Some(line) = shown.news_of_code(code) {
+                    eprintln!("{line}");
                 }
             });
         }
@@ -131,15 +133,26 @@ impl Screen {
 
 /// What is known of the publisher, beside what it calls itself.
 pub(super) fn trust(state: &SubscriptionState) -> String {
-    match &state.known {
-        Some(known) if known.name != state.name => {
-            format!("{} as «{}»", known.state, shown(&known.name))
-        }
-        _ => state.trust().to_string(),
-    }
+    naming::trust(state.known.as_ref(), &state.name)
 }
 
 impl Shown {
+    /// Whether the code is to be worked out now. Who holds the key may have changed though it is the
+    /// same key, and as many.
+    fn wants_code(&mut self, state: &SubscriptionState, now: Timestamp) -> bool {
+        let is_due = self.coded.is_none_or(|coded| now.since(coded) >= CODE);
+        let wants = is_due && state.status == SubscriptionStatus::Live;
+        if wants {
+            self.coded = Some(now);
+        }
+        wants
+    }
+
+    /// What is to be said of this code.
+    fn news_of_code(&mut self, code: StreamCode) -> Option<String> {
+        (self.code.replace(code) != Some(code)).then(|| format!("stream code {code}"))
+    }
+
     /// What is to be said now.
     fn news(&mut self, state: &SubscriptionState, now: Timestamp) -> Vec<String> {
         let mut news = Vec::new();
@@ -247,6 +260,18 @@ mod tests {
         let said = shown.news(&state(SubscriptionStatus::Live), at(1002));
         assert_eq!(said, ["the publisher is heard of again"]);
         assert!(shown.news(&state(SubscriptionStatus::Closed(None)), at(1003)).is_empty());
+    }
+
+    #[test]
+    fn the_code_is_looked_at_again_and_again_and_not_all_the_time() {
+        // Somebody was put in another's place: as many hold the same key.
+        let live = SubscriptionState { holders: Some(2), ..state(SubscriptionStatus::Live) };
+        let mut shown = Shown::default();
+        let looks = (0..60).filter(|second| shown.wants_code(&live, at(*second))).count();
+        assert_eq!(looks, 12);
+        let stalled = state(SubscriptionStatus::Stalled);
+        assert!(!shown.wants_code(&stalled, at(1000)));
+        assert!(shown.wants_code(&live, at(1001)));
     }
 
     #[test]
