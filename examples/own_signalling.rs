@@ -57,9 +57,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut reading = false;
     while !reading {
         for event in channel.flush(&mut alice) {
-            if let Event::JoinRequest { device, claim, .. } = event {
+            if let Event::JoinRequest { device, request, claim, .. } = event {
                 println!("{} shows «{claim}»: admitted", device.short());
-                alice.admit(stream, device, now)?;
+                alice.admit(stream, device, request, now)?;
             }
         }
         for event in channel.flush(&mut bob) {

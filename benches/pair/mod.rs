@@ -85,8 +85,8 @@ impl Pair {
         let mut received = false;
         loop {
             for event in flush(&mut self.publisher, &mut in_flight) {
-                if let Event::JoinRequest { device, .. } = event {
-                    self.publisher.admit(self.stream, device, self.now).unwrap();
+                if let Event::JoinRequest { device, request, .. } = event {
+                    self.publisher.admit(self.stream, device, request, self.now).unwrap();
                 }
             }
             for event in flush(&mut self.subscriber, &mut in_flight) {

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     endpoint::{
-        Admission, AskingState, Endpoint, Event, HolderState, Offer, StreamCode, SubscriptionState,
-        SubscriptionStatus,
+        Admission, AskingState, Endpoint, EndpointError, Event, HolderState, Offer, StreamCode,
+        SubscriptionState, SubscriptionStatus,
     },
     media::{FrameDecryptor, FrameEncryptor},
     primitives::{DeviceId, Position, StreamId, StreamRef},
@@ -112,17 +112,19 @@ impl Publication {
         self.client.kept().await
     }
 
-    /// Admits a device that asked ([`Event::JoinRequest`]). If something spoke against it, it is
-    /// pinned as what it is now, and that is on disk when this returns.
+    /// Admits a device that asked; `request` is that of the [`Event::JoinRequest`] or [`AskingState`]
+    /// that the user saw. If something spoke against it, it is pinned as what it is now, and that is
+    /// on disk when this returns.
     ///
     /// # Errors
     /// [`ClientError::Endpoint`], [`ClientError::Ended`]; [`ClientError::NotKept`] if it is
     /// admitted, but that could not be written.
-    pub async fn admit(&self, device: DeviceId) -> Result<(), ClientError> {
+    pub async fn admit(&self, device: DeviceId, request: u64) -> Result<(), ClientError> {
         let stream = self.id();
         let admitted = self.client.call(move |endpoint, now| {
             let before = endpoint.memory().decisions();
-            endpoint.admit(stream, device, now).map(|()| endpoint.memory().decisions() != before)
+            endpoint.admit(stream, device, request, now)?;
+            Ok::<_, EndpointError>(endpoint.memory().decisions() != before)
         });
         if admitted.await?? { self.client.kept().await } else { Ok(()) }
     }

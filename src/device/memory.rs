@@ -20,6 +20,9 @@ pub struct Memory {
     /// Those of them that the user made.
     #[serde(skip)]
     decisions: u64,
+    /// Who was pinned because it was seen, since that was last asked for.
+    #[serde(skip)]
+    pinned: Vec<DeviceId>,
 }
 
 impl Memory {
@@ -58,13 +61,24 @@ impl Memory {
         name: &str,
     ) {
         let is_new = self.doors.admitted(room, device);
-        let is_news = self.trust.see(device, curve25519, name);
-        self.changes += u64::from(is_new || is_news);
+        let before = self.changes;
+        self.seen(device, curve25519, name);
+        if is_new {
+            self.changes = before + 1;
+        }
     }
 
     /// A device proved to be the publisher of a stream that we hold: it is pinned if it was not known.
     pub(crate) fn seen(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) {
-        self.changes += u64::from(self.trust.see(device, curve25519, name));
+        if self.trust.see(device, curve25519, name) {
+            self.changes += 1;
+            self.pinned.push(device);
+        }
+    }
+
+    /// Who was pinned because it was seen, since this was last asked for.
+    pub(crate) fn take_pinned(&mut self) -> Vec<DeviceId> {
+        std::mem::take(&mut self.pinned)
     }
 
     /// Blocks a device, and closes behind it every room that it was in: it has their invites.

@@ -17,7 +17,7 @@ pub use identity::{Identity, Signer};
 pub(crate) use key_pool::KeyPool;
 pub use memory::Memory;
 pub use name::MAX_NAME;
-pub(crate) use name::tidy;
+pub(crate) use name::{Look, looks, tidy};
 pub use pairwise::PairwiseError;
 pub(crate) use pairwise::{Between, Pairwise};
 pub use sas::{Emoji, ShortAuthString, VerificationState};

@@ -33,7 +33,7 @@ fn is_line_or_direction(c: char) -> bool {
 /// a SHA-256 hash of that, since thousands are kept, and whoever finds two of one hash gets no more
 /// than a question about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Look([u8; 8]);
+pub(crate) struct Look([u8; 8]);
 
 impl Look {
     fn of(name: &str) -> Option<Self> {
@@ -47,7 +47,7 @@ impl Look {
 /// How a name may be read. There are two ways to disregard case, since letters look alike in one
 /// case only: `PauI` with a capital i is `Paul`, and `IAN` is `ian`. Names that have one look in
 /// common look alike. A name in which there is nothing to see has none.
-pub(super) fn looks(name: &str) -> impl Iterator<Item = Look> {
+pub(crate) fn looks(name: &str) -> impl Iterator<Item = Look> {
     let name = tidy(name);
     let (as_written, in_lower_case) = (Look::of(&name), Look::of(&name.to_lowercase()));
     let other = in_lower_case.filter(|look| as_written != Some(*look));

@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::name::{Look, looks, tidy};
 use crate::{primitives::DeviceId, protocol::PublicKey};
 
-/// Devices that are kept as no more than pinned. When there are more, those that were pinned first
-/// are forgotten; those that are verified or blocked are kept for ever.
-const MAX_PINNED: usize = 4096;
-/// How many are forgotten together, since all are gone through for it.
-const FORGOTTEN_AT_ONCE: usize = MAX_PINNED / 16;
+/// Devices that are pinned because they were seen. When there are so many, no more are: whoever has
+/// an invite can come with any number of devices, and must not push out others. What the user decided
+/// is kept without a limit.
+const MAX_SEEN: usize = 4096;
 
 /// What is known of a device.
 #[derive(
@@ -71,6 +70,8 @@ pub struct KnownDevice {
     pub name: String,
     /// What is known of it; never [`TrustState::Unknown`].
     pub state: TrustState,
+    /// Whether the user decided that. If not, it was pinned because it was seen.
+    pub decided: bool,
 }
 
 /// The devices that this one knows.
@@ -81,11 +82,9 @@ pub struct KnownDevice {
 /// name of then, whatever it calls itself later.
 #[derive(Clone, Debug, Default)]
 pub struct TrustStore {
-    /// With a number, in the order in which they were put here.
-    devices: BTreeMap<DeviceId, Box<(u64, KnownDevice)>>,
-    next: u64,
-    /// How many are no more than pinned.
-    pinned: usize,
+    devices: BTreeMap<DeviceId, Box<KnownDevice>>,
+    /// How many of them the user did not decide about.
+    seen: usize,
     /// Who is known by a name, whatever of it looks the same.
     names: BTreeSet<(Look, DeviceId)>,
 }
@@ -98,12 +97,12 @@ impl TrustStore {
 
     /// The device as it is known.
     pub fn get(&self, device: &DeviceId) -> Option<&KnownDevice> {
-        self.devices.get(device).map(|entry| &entry.1)
+        self.devices.get(device).map(Box::as_ref)
     }
 
     /// All known devices, by their ids.
     pub fn iter(&self) -> impl Iterator<Item = &KnownDevice> {
-        self.devices.values().map(|entry| &entry.1)
+        self.devices.values().map(Box::as_ref)
     }
 
     /// Compares what a device says of itself with what is known.
@@ -156,6 +155,7 @@ impl TrustStore {
     pub(crate) fn see(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) -> bool {
         let known = self.get(&device);
         let is_known = known.is_some();
+        let decided = known.is_some_and(|known| known.decided);
         // A pin without a name has room for one.
         let is_complete =
             known.is_some_and(|known| known.state != TrustState::Pinned || !known.name.is_empty());
@@ -164,29 +164,38 @@ impl TrustStore {
         if is_complete || (is_known && name.is_empty()) {
             return false;
         }
-        if self.check_keys(&device, &curve25519).is_err() {
+        if self.check_keys(&device, &curve25519).is_err() || (!is_known && self.seen >= MAX_SEEN) {
             return false;
         }
-        self.put(device, Some(curve25519), &name, TrustState::Pinned);
+        let curve25519 = Some(curve25519);
+        self.put(KnownDevice { device, curve25519, name, state: TrustState::Pinned, decided });
         true
     }
 
     /// The user says that this device has these keys and this name, and may have them even if others
     /// have that name, too. Whatever was known of it before is replaced.
     pub fn pin(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) {
-        self.put(device, Some(curve25519), name, TrustState::Pinned);
+        self.decide(device, Some(curve25519), name, TrustState::Pinned);
     }
 
     /// The same, after people have compared keys and name.
     pub fn verify(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) {
-        self.put(device, Some(curve25519), name, TrustState::Verified);
+        self.decide(device, Some(curve25519), name, TrustState::Verified);
     }
 
-    /// The user takes a device for what it says that it is now. It stays verified if its keys are
-    /// those that were.
+    /// The user lets a device in although something speaks against it: it is pinned as what it says
+    /// that it is. Whoever is verified stays so, under the name that people compared and no other. And
+    /// with another key nobody gets another's name: the user was shown the key.
     pub(crate) fn accept(&mut self, device: DeviceId, curve25519: PublicKey, name: &str) {
-        match self.check_keys(&device, &curve25519) {
-            Ok(TrustState::Verified) => self.verify(device, curve25519, name),
+        let keys = self.check_keys(&device, &curve25519);
+        if keys == Ok(TrustState::Verified) {
+            return;
+        }
+        let is_taken = self.others_known_as(&device, name).is_some();
+        match self.get(&device).map(|known| known.name.clone()) {
+            Some(known) if keys == Err(Distrust::KeyChanged) && is_taken => {
+                self.pin(device, curve25519, &known);
+            }
             _ => self.pin(device, curve25519, name),
         }
     }
@@ -196,61 +205,46 @@ impl TrustStore {
         let (curve25519, name) = self
             .get(&device)
             .map_or((None, String::new()), |known| (known.curve25519, known.name.clone()));
-        self.put(device, curve25519, &name, TrustState::Blocked);
+        self.decide(device, curve25519, &name, TrustState::Blocked);
     }
 
     /// Forgets a device, blocked or not. False if it was not known.
     pub fn forget(&mut self, device: &DeviceId) -> bool {
-        let Some(entry) = self.devices.remove(device) else { return false };
-        let (_, known) = *entry;
-        self.pinned -= usize::from(known.state == TrustState::Pinned);
+        let Some(known) = self.devices.remove(device) else { return false };
+        self.seen -= usize::from(!known.decided);
         for look in looks(&known.name) {
             self.names.remove(&(look, *device));
         }
         true
     }
 
-    fn forget_oldest(&mut self) {
-        let pinned = self.devices.values().filter(|entry| entry.1.state == TrustState::Pinned);
-        let mut pinned: Vec<_> = pinned.map(|entry| (entry.0, entry.1.device)).collect();
-        pinned.sort_unstable();
-        for (_, oldest) in pinned.into_iter().take(FORGOTTEN_AT_ONCE) {
-            self.forget(&oldest);
-        }
-    }
-
-    fn put(
+    fn decide(
         &mut self,
         device: DeviceId,
         curve25519: Option<PublicKey>,
         name: &str,
         state: TrustState,
     ) {
-        self.forget(&device);
-        let number = self.next;
-        self.next += 1;
-        if state == TrustState::Pinned {
-            self.pinned += 1;
-            if self.pinned > MAX_PINNED {
-                self.forget_oldest();
-            }
-        }
+        self.put(KnownDevice { device, curve25519, name: tidy(name), state, decided: true });
+    }
+
+    /// Keeps this instead of what was known of the device.
+    pub(crate) fn put(&mut self, known: KnownDevice) {
+        self.forget(&known.device);
+        self.seen += usize::from(!known.decided);
         // A blocked device does not keep its name from others.
-        if state != TrustState::Blocked {
-            for look in looks(name) {
-                self.names.insert((look, device));
+        if known.state != TrustState::Blocked {
+            for look in looks(&known.name) {
+                self.names.insert((look, known.device));
             }
         }
-        let known = KnownDevice { device, curve25519, name: tidy(name), state };
-        self.devices.insert(device, Box::new((number, known)));
+        self.devices.insert(known.device, Box::new(known));
     }
 }
 
 impl Serialize for TrustStore {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut in_order: Vec<_> = self.devices.values().collect();
-        in_order.sort_by_key(|entry| entry.0);
-        serializer.collect_seq(in_order.into_iter().map(|entry| &entry.1))
+        serializer.collect_seq(self.iter())
     }
 }
 
@@ -258,7 +252,7 @@ impl<'de> Deserialize<'de> for TrustStore {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut store = Self::default();
         for known in Vec::<KnownDevice>::deserialize(deserializer)? {
-            store.put(known.device, known.curve25519, &known.name, known.state);
+            store.put(KnownDevice { name: tidy(&known.name), ..known });
         }
         Ok(store)
     }

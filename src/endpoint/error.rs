@@ -26,6 +26,10 @@ pub enum EndpointError {
     /// The device did not ask to be admitted, or was answered already.
     #[error("the device is not waiting for an answer")]
     NotAsked,
+    /// The device says something else of itself than it did when the application was asked, or
+    /// something else speaks against it: look at the newer [`JoinRequest`](super::Event::JoinRequest).
+    #[error("what is known of the device has changed meanwhile; look at it again and answer anew")]
+    AskedAnew,
     /// The device never held a key of ours, and does not ask for one.
     #[error("the device holds no key of ours and asks for none")]
     NotAHolder,

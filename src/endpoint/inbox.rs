@@ -68,6 +68,7 @@ impl Endpoint {
                 return Ok(());
             }
             self.memory.seen(sender, curve25519, &name);
+            self.review_pinned(now);
             self.retire_older(stream, now);
         }
         Ok(())
@@ -198,12 +199,13 @@ impl Endpoint {
             return Err(unknown_stream(&mut fx, keys, sender, &subscribe));
         };
         if publication.room_keys().room() != room {
-            publication.refuse(&mut fx, sender, &subscribe, Refusal::WrongRoom);
+            publication.refuse(&mut fx, sender, &subscribe, false, Refusal::WrongRoom);
             return Err(MessageError::UnknownRoom(room));
         }
         let has_invite = has_invite(publication.room_keys(), sender, signed);
         let memory = &mut self.memory;
         let news = publication.handle_subscribe(&mut fx, memory, sender, subscribe, has_invite);
+        self.review_pinned(now);
         if news { Ok(()) } else { Err(MessageError::Old) }
     }
 

@@ -305,21 +305,28 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Admits a device that asked for a stream of ours ([`Event::JoinRequest`]). If the room was
-    /// closed since, it is refused nevertheless ([`Event::Refused`]).
+    /// Admits a device that asked for a stream of ours: `request` is that of the
+    /// [`Event::JoinRequest`] or [`AskingState`] that was shown, so that nobody else is admitted than
+    /// whom the user saw. If the room was closed since, it is refused nevertheless
+    /// ([`Event::Refused`]).
     ///
     /// # Errors
-    /// [`EndpointError::UnknownStream`], [`EndpointError::NotAsked`].
+    /// [`EndpointError::UnknownStream`], [`EndpointError::NotAsked`], [`EndpointError::AskedAnew`].
     pub fn admit(
         &mut self,
         stream: StreamId,
         device: DeviceId,
+        request: u64,
         now: Timestamp,
     ) -> Result<(), EndpointError> {
         let publication = self.publications.get_mut(&stream).ok_or(EndpointError::UnknownStream)?;
+        if publication.request(device).ok_or(EndpointError::NotAsked)? != request {
+            return Err(EndpointError::AskedAnew);
+        }
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        let asked = publication.admit(&mut fx, &mut self.memory, device);
-        if asked { Ok(()) } else { Err(EndpointError::NotAsked) }
+        let is_answered = publication.admit(&mut fx, &mut self.memory, device);
+        self.review_pinned(now);
+        if is_answered { Ok(()) } else { Err(EndpointError::AskedAnew) }
     }
 
     /// Refuses a device that asked for a stream of ours ([`Event::JoinRequest`]).
@@ -340,7 +347,7 @@ impl Endpoint {
 
     /// Kicks a device out of all streams of ours. It cannot read what is encrypted 1 s from now or
     /// later, it is blocked, and this stream's room, like every other one that we admitted it in,
-    /// is closed to devices that were not admitted before.
+    /// is closed to devices that were not admitted before, and about which the user has not decided.
     ///
     /// # Errors
     /// [`EndpointError::UnknownStream`], [`EndpointError::NotAHolder`].

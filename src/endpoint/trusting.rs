@@ -105,6 +105,22 @@ impl Endpoint {
         for stream in of_another_key {
             self.give_up(stream, Ended::Distrusted, now);
         }
+        self.review_pinned(now);
+    }
+
+    /// Devices were pinned because they came in, or because they have a stream that we hold: whoever
+    /// asks under the name of one of them is another one.
+    pub(super) fn review_pinned(&mut self, now: Timestamp) {
+        loop {
+            let pinned = self.memory.take_pinned();
+            if pinned.is_empty() {
+                return;
+            }
+            let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
+            for publication in self.publications.values_mut().filter(|p| p.is_asked()) {
+                publication.review_namesakes(&mut fx, &mut self.memory, &pinned);
+            }
+        }
     }
 
     /// A device was blocked.

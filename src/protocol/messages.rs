@@ -149,9 +149,6 @@ pub enum WithheldCode {
     Busy,
     /// The publisher's user is asked; ask again for the answer.
     Asked,
-    /// The publisher knows another device by this name, or this one by another key: its user is
-    /// asked; ask again for the answer.
-    Distrusted,
     /// The publisher admits verified devices only.
     NotVerified,
 }
@@ -166,9 +163,6 @@ impl fmt::Display for WithheldCode {
             Self::Ended => "the stream has ended",
             Self::Busy => "the publisher is busy",
             Self::Asked => "the publisher's user is asked",
-            Self::Distrusted => {
-                "the publisher knows another device by this name, and its user is asked"
-            }
             Self::NotVerified => "the publisher admits verified devices only; verify each other",
         })
     }

@@ -88,6 +88,15 @@ impl Admission {
         }
     }
 
+    /// Whether it is the invite that lets devices in, or less. So a room that was closed since somebody
+    /// left with it is closed to them. Whom the user has named or verified comes in nevertheless.
+    pub(super) fn heeds_door(&self) -> bool {
+        match self {
+            Self::Ask | Self::Invite | Self::InsecureOpen => true,
+            Self::AllowList(_) | Self::Verified => false,
+        }
+    }
+
     /// Whether a holder, which was admitted once, may stay. Whether it has the invite was checked
     /// when it came; what it calls itself does not matter, since it is known by its keys.
     pub(super) fn keeps(&self, trust: &TrustStore, device: DeviceId, key: &PublicKey) -> bool {

@@ -77,13 +77,18 @@ pub enum Event {
         stream: StreamId,
         /// Who asks.
         device: DeviceId,
+        /// Which question this is: `admit` takes it. Should the device say something else of itself
+        /// meanwhile, or turn out not to be who it says, there is another event with another number,
+        /// and the answer to this one admits nobody.
+        request: u64,
         /// What it calls itself.
         name: String,
         /// What it says besides, for the application.
         claim: String,
         /// Why it is asked about although admission is not [`Ask`](super::Admission::Ask), or what
         /// speaks against it: it is not the device that is known by that name, or has another key
-        /// than before. Admitting it pins it as what it is now.
+        /// than before. Admitting it pins it as what it is now; a verified one stays verified as what
+        /// it was, and is asked about again when it comes back under that name.
         distrust: Option<Distrust>,
     },
     /// Somebody wanted our stream and was refused.
@@ -250,14 +255,16 @@ pub enum Refusal {
     NotVerified,
     /// It is blocked.
     Blocked,
-    /// The room was closed by a removal, and the device was not admitted before.
+    /// The room was closed by a removal, the device was not admitted before, and the user has not
+    /// decided about it.
     Closed,
 }
 
 impl Refusal {
-    /// What the device is told.
-    pub(crate) fn code(self) -> WithheldCode {
+    /// What the device is told. Whoever has no invite need not know how it stands with the room.
+    pub(crate) fn code(self, has_invite: bool) -> WithheldCode {
         match self {
+            Self::NotVerified | Self::Closed if !has_invite => WithheldCode::NotAdmitted,
             Self::NoInvite | Self::WrongRoom | Self::NotAdmitted => WithheldCode::NotAdmitted,
             Self::NotVerified => WithheldCode::NotVerified,
             Self::Blocked => WithheldCode::Blocked,
@@ -348,6 +355,9 @@ pub struct SubscriptionState {
     /// How many hold its key, this device included, as the publisher says; `None` before the first
     /// key. Whether it says the same to all shows in the [`StreamCode`](super::StreamCode).
     pub holders: Option<u32>,
+    /// Which roster of holders the publisher told of last. When that grows, or the position's
+    /// generation, the [`StreamCode`](super::StreamCode) is another one.
+    pub roster_version: Option<u64>,
     /// What the publisher calls itself. A claim: show what it is known as, if it is known.
     pub name: String,
     /// What the trust store knows of the publisher now: its state, and the name that is bound to its
@@ -374,6 +384,8 @@ impl HolderState {
 pub struct AskingState {
     /// The device.
     pub device: DeviceId,
+    /// Which question this is: `admit` takes it.
+    pub request: u64,
     /// What it calls itself. A claim.
     pub name: String,
     /// What it says besides, for the application.
@@ -394,7 +406,6 @@ pub struct AskingState {
 /// | `Asking` | waiting for the key | the question | a key, `Unanswered`, `Deferred`, `Closed` |
 /// | `Unanswered` | waiting for the key; nobody answers | the question | the same |
 /// | `Deferred(Asked)` | the publisher's user is asked | the first such answer | a key, `Closed` |
-/// | `Deferred(Distrusted)` | the publisher's user knows another device by our name | the same | the same |
 /// | `Deferred(Busy)` | waiting for our turn | the same | the same |
 /// | `Live` | it can be watched | the key came, or came back | any of the next |
 /// | `KeyMissing` | frames come, but not their key | the first such frame | the key, `Stalled` |

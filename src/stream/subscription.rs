@@ -192,6 +192,7 @@ impl Subscription {
             status,
             since,
             holders: self.roster.map(|roster| roster.holders),
+            roster_version: self.roster.map(|roster| roster.version),
             name: self.offer.name.clone(),
             known: trust.get(&self.stream.publisher).cloned(),
         }
@@ -513,6 +514,8 @@ impl Subscription {
         match (after, &mut self.asking.next) {
             // The same once more: that must not put it off.
             (Some(_), Next::Anew(..)) => return,
+            // It was said before the key that has come.
+            (Some(_), Next::Nothing) if is_noted(code) || code == WithheldCode::Busy => return,
             // The question is noted, and the same again is to have the answer, should that be lost.
             (Some(after), Next::Repeat(retry)) if is_noted(code) => {
                 let is_repetition = self.asking.unanswered.is_none();
@@ -677,7 +680,7 @@ impl Subscription {
 
 /// Whether a question was noted that is answered so, and waits for the publisher's user.
 fn is_noted(code: WithheldCode) -> bool {
-    matches!(code, WithheldCode::Asked | WithheldCode::Distrusted)
+    code == WithheldCode::Asked
 }
 
 /// max(last + 1, unix ms): grows even if the clock does not, and after a restart as well.

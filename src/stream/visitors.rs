@@ -14,7 +14,8 @@ const MAX_VISITORS: usize = 1 << 16;
 /// How many are looked at to find one that can be forgotten.
 const FORGET_AMONG: usize = 16;
 /// A device that left may come back so long after it was last let in; if it left by itself, each
-/// time doubles that, since each of its leaves costs all holders a new generation.
+/// time doubles that, since each of its leaves costs all holders a new generation. And so does each
+/// time that the user did not want it, from then on.
 const BACK_OFF: Duration = Duration::from_secs(5);
 /// The longest that it gets.
 const MAX_BACK_OFF: Duration = Duration::from_secs(320);
@@ -56,8 +57,8 @@ pub(super) struct Removed {
     pub(super) one_time_key: PublicKey,
     /// What it is told, and when it may ask again.
     pub(super) answer: Option<(WithheldCode, Option<Duration>)>,
-    /// Whether it left of its own will.
-    pub(super) by_itself: bool,
+    /// Whether each return costs it more time: it left of its own will, or is not wanted.
+    pub(super) backs_off: bool,
 }
 
 impl Visitors {
@@ -123,10 +124,10 @@ impl Visitors {
         }
         let stayed = visitor.let_in.map(|let_in| now.since(let_in));
         let has_rested = stayed.is_none_or(|stayed| stayed >= visitor.back_off * 4);
-        let left_by_itself = visitor.removed.as_ref().is_some_and(|removed| removed.by_itself);
+        let must_back_off = visitor.removed.as_ref().is_some_and(|removed| removed.backs_off);
         if has_rested {
             visitor.back_off = BACK_OFF;
-        } else if left_by_itself {
+        } else if must_back_off {
             visitor.back_off = (visitor.back_off * 2).min(MAX_BACK_OFF);
         }
         visitor.is_here = true;
@@ -141,6 +142,23 @@ impl Visitors {
             visitor.is_here = false;
             visitor.removed = Some(Box::new(removed));
         }
+    }
+
+    /// The application does not want a device: that may not be asked about much sooner than one that
+    /// comes and goes.
+    pub(super) fn refused(
+        &mut self,
+        device: DeviceId,
+        one_time_key: PublicKey,
+        code: WithheldCode,
+        now: Timestamp,
+    ) {
+        // The waiting begins with the answer, however long that took.
+        if let Some(visitor) = self.visitors.get_mut(&device) {
+            visitor.let_in = Some(now);
+        }
+        let answer = Some((code, None));
+        self.removed(device, Removed { one_time_key, answer, backs_off: true });
     }
 
     /// A device that waits for the application's answer waits no more.
@@ -181,18 +199,18 @@ mod tests {
         DeviceId::from_bytes(bytes)
     }
 
-    fn removed(by_itself: bool) -> Removed {
+    fn removed(backs_off: bool) -> Removed {
         let one_time_key = PublicKey(vodozemac::Curve25519PublicKey::from_bytes([9; 32]));
-        let answer = (!by_itself).then_some((WithheldCode::Removed, None));
-        Removed { one_time_key, answer, by_itself }
+        let answer = (!backs_off).then_some((WithheldCode::Removed, None));
+        Removed { one_time_key, answer, backs_off }
     }
 
     /// Asks to be let in, and leaves again at once if it is.
-    fn come_and_go(visitors: &mut Visitors, by_itself: bool, seconds: u64) -> Result<(), u64> {
+    fn come_and_go(visitors: &mut Visitors, backs_off: bool, seconds: u64) -> Result<(), u64> {
         let (a, now) = (device(1), at(seconds));
         visitors.may_come(a, now).map_err(|wait| wait.as_secs())?;
         assert!(visitors.let_in(a, seconds, now));
-        visitors.removed(a, removed(by_itself));
+        visitors.removed(a, removed(backs_off));
         Ok(())
     }
 
@@ -279,7 +297,7 @@ mod tests {
             let (mut now, mut sequence) = (Timestamp::from_unix_millis(1_000_000), 0);
             // When it was last let in, how long after that it may come again, and how it left.
             let mut model: Option<(Timestamp, u64, bool)> = None;
-            for (wait, by_itself) in visits {
+            for (wait, backs_off) in visits {
                 now = now + Duration::from_millis(wait);
                 sequence += 1;
                 prop_assert!(visitors.is_news(a, sequence));
@@ -290,14 +308,14 @@ mod tests {
                         prop_assert!(stayed.is_none_or(|stayed| stayed >= back_off), "too soon");
                         prop_assert!(visitors.let_in(a, sequence, now));
                         prop_assert!(!visitors.is_news(a, sequence), "the same lets it in twice");
-                        visitors.removed(a, removed(by_itself));
+                        visitors.removed(a, removed(backs_off));
                         let is_forgiven = stayed.is_none_or(|stayed| stayed >= 4 * back_off);
                         let next = match model {
                             Some((.., true)) if !is_forgiven => (2 * back_off).min(320_000),
                             Some(_) if !is_forgiven => back_off,
                             _ => 5000,
                         };
-                        model = Some((now, next, by_itself));
+                        model = Some((now, next, backs_off));
                     }
                     Err(wait) => {
                         let wait = wait.as_millis() as u64;

@@ -124,9 +124,9 @@ fn an_application_can_admit_and_refuse_each_device() {
     assert!(net.opens(a, stream, &wire).is_err());
 
     let now = net.time();
-    net.endpoint(publisher).admit(stream.stream, a, now).unwrap();
+    net.admit(stream, a).unwrap();
     net.endpoint(publisher).refuse(stream.stream, b, now).unwrap();
-    let again = net.endpoint(publisher).admit(stream.stream, b, now);
+    let again = net.admit(stream, b);
     assert_eq!(again, Err(EndpointError::NotAsked));
     net.flush(publisher);
     net.run(2000);
@@ -245,8 +245,7 @@ fn a_holder_that_begins_anew_needs_no_second_answer_of_the_application() {
     for device in [a, b] {
         net.subscribe(device, stream);
         net.run(500);
-        let now = net.time();
-        net.endpoint(publisher).admit(stream.stream, device, now).unwrap();
+        net.admit(stream, device).unwrap();
         net.flush(publisher);
     }
     // It hears nothing for so long that it begins anew; its renewals arrive, so it stays a holder.

@@ -2,8 +2,8 @@
 
 use olmcast::{
     device::{Identity, SealingKey},
-    endpoint::{Admission, Publish, SubscriptionStatus},
-    primitives::{DeviceId, RoomId, RoomKeys, StreamRef},
+    endpoint::{Admission, Endpoint, Publish, SubscriptionStatus},
+    primitives::{DeviceId, RoomId, RoomKeys, StreamRef, Timestamp},
     protocol::WithheldCode,
 };
 
@@ -95,4 +95,70 @@ fn an_application_opens_its_own_room_again_after_a_restart_as_well() {
     let next = net.device(keys.clone());
     assert_eq!(asks(net, next, stream), LIVE);
     assert_eq!(asks(net, a, stream), BLOCKED);
+}
+
+/// A publisher by this policy that has kicked somebody: its door is closed.
+fn closed(admission: Admission) -> (Network, StreamRef, RoomKeys, DeviceId) {
+    let (mut net, keys) = (Network::new(), invite().room_keys());
+    let publisher = net.device(keys.clone());
+    let stream = net.publish(publisher, &keys, Publish::new("camera").with_invite());
+    let kicked = net.device(keys.clone());
+    assert_eq!(asks(&mut net, kicked, stream), LIVE);
+    net.kick(stream, kicked);
+    let now = net.time();
+    net.endpoint(publisher).set_admission(stream.stream, admission, now).unwrap();
+    net.run(2000);
+    (net, stream, keys, kicked)
+}
+
+#[test]
+fn a_closed_door_does_not_shut_out_whom_the_user_decided_about() {
+    let decisions = ["verified", "pinned", "listed"];
+    for (decision, admission) in [
+        ("verified", Admission::Verified),
+        ("verified", Admission::Invite),
+        ("pinned", Admission::Invite),
+        ("pinned", Admission::InsecureOpen),
+        ("listed", Admission::Ask),
+    ] {
+        assert!(decisions.contains(&decision));
+        let (mut net, stream, keys, kicked) = closed(admission);
+        let identity = Identity::generate().with_name("Friend");
+        let (friend, key) = (identity.device(), identity.curve25519());
+        net.device_of(identity, keys.clone());
+        let now = net.time();
+        let publisher = net.endpoint(stream.publisher);
+        match decision {
+            "verified" => publisher.mark_verified(friend, key, "Friend", now),
+            "pinned" => publisher.pin(friend, key, "Friend", now),
+            _ => {
+                let list = Admission::AllowList([friend].into());
+                publisher.set_admission(stream.stream, list, now).unwrap();
+            }
+        }
+        net.flush(stream.publisher);
+        assert_eq!(asks(&mut net, friend, stream), LIVE, "{decision}");
+        let stranger = net.device(keys.clone());
+        assert_ne!(asks(&mut net, stranger, stream), LIVE, "{decision}");
+        assert_eq!(asks(&mut net, kicked, stream), BLOCKED, "{decision}");
+    }
+}
+
+#[test]
+fn whoever_was_kicked_or_is_pinned_with_another_key_stays_out_until_the_user_decides_again() {
+    let (mut net, stream, keys, kicked) = closed(Admission::Invite);
+    let [kicked_key, other_key] =
+        [net.endpoint(kicked), &mut Endpoint::new(Identity::generate()).unwrap()].map(|endpoint| {
+            endpoint.keys_upload(0, Timestamp::default()).device_keys.unwrap().curve25519
+        });
+    let now = net.time();
+    let friend = net.device(keys.clone());
+    net.endpoint(stream.publisher).pin(friend, other_key, "", now);
+    assert_eq!(asks(&mut net, friend, stream), CLOSED);
+    assert!(net.endpoint(stream.publisher).forget(kicked, now));
+    net.flush(stream.publisher);
+    assert_eq!(asks(&mut net, kicked, stream), CLOSED);
+    net.endpoint(stream.publisher).pin(kicked, kicked_key, "", now);
+    net.flush(stream.publisher);
+    assert_eq!(asks(&mut net, kicked, stream), LIVE);
 }

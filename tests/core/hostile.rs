@@ -225,14 +225,12 @@ fn an_application_cannot_admit_through_a_closed_door_whoever_asked_before() {
     net.subscribe(a, stream);
     net.subscribe(waiting, stream);
     net.run(100);
-    let now = net.time();
-    net.endpoint(publisher).admit(stream.stream, a, now).unwrap();
+    net.admit(stream, a).unwrap();
     net.flush(publisher);
     net.run(500);
     net.kick(stream, a);
     net.run(100);
-    let now = net.time();
-    net.endpoint(publisher).admit(stream.stream, waiting, now).unwrap();
+    net.admit(stream, waiting).unwrap();
     net.flush(publisher);
     net.run(2000);
     let wire = net.frame(stream);

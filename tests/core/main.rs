@@ -21,6 +21,7 @@ mod fuzz_corpora;
 mod hiding;
 mod hostile;
 mod houses;
+mod impostors;
 mod joins;
 mod leases;
 mod leaves;
@@ -30,6 +31,7 @@ mod malicious_service;
 #[cfg(target_os = "linux")]
 mod memory;
 mod network;
+mod pesterers;
 #[path = "../printed/mod.rs"]
 mod printed;
 mod properties;

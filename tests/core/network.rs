@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use olmcast::{
     device::Identity,
-    endpoint::{Endpoint, Event, Hoard, MessageError, Offer, Output, Publish, Recipient},
+    endpoint::{
+        Endpoint, EndpointError, Event, Hoard, MessageError, Offer, Output, Publish, Recipient,
+    },
     media::{FrameDecryptor, FrameEncryptor},
     primitives::{Codec, DeviceId, Invite, RoomKeys, StreamId, StreamRef, Timestamp, TrackId},
     sframe::DecryptError,
@@ -133,6 +135,21 @@ impl Network {
         let now = self.time();
         self.endpoint(device).unsubscribe(stream, now).unwrap();
         self.flush(device);
+    }
+
+    /// The publisher's user admits a device, as what it says that it is now.
+    pub(crate) fn admit(
+        &mut self,
+        stream: StreamRef,
+        device: DeviceId,
+    ) -> Result<(), EndpointError> {
+        let now = self.time();
+        let publisher = self.endpoint(stream.publisher);
+        let asking = publisher.asking(stream.stream);
+        let request = asking.iter().find(|asking| asking.device == device).map(|a| a.request);
+        let admitted = publisher.admit(stream.stream, device, request.unwrap_or_default(), now);
+        self.flush(stream.publisher);
+        admitted
     }
 
     pub(crate) fn kick(&mut self, stream: StreamRef, device: DeviceId) {

@@ -138,8 +138,7 @@ fn whoever_is_put_to_the_user_waits_in_one_state_for_the_answer() {
     net.run(10_000);
     assert_eq!(state(&mut net).status, expected);
     // The answer to the first question is the answer to all of them.
-    let now = net.time();
-    net.endpoint(publisher).admit(stream.stream, a, now).unwrap();
+    net.admit(stream, a).unwrap();
     net.flush(publisher);
     net.run(300);
     assert_eq!(state(&mut net).status, SubscriptionStatus::Live);

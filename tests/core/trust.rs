@@ -19,40 +19,40 @@ use crate::{
 };
 
 /// A publisher by this policy, and the room's keys.
-fn publishing(admission: Admission) -> (Network, StreamRef, RoomKeys) {
+pub(crate) fn publishing(admission: Admission) -> (Network, StreamRef, RoomKeys) {
     let (mut net, keys) = (Network::new(), invite().room_keys());
     let publisher = net.device(keys.clone());
     let stream = net.publish(publisher, &keys, Publish::new("camera").admission(admission));
     (net, stream, keys)
 }
 
-fn named(net: &mut Network, keys: &RoomKeys, name: &str) -> DeviceId {
+pub(crate) fn named(net: &mut Network, keys: &RoomKeys, name: &str) -> DeviceId {
     net.device_of(Identity::generate().with_name(name), keys.clone())
 }
 
-fn joins(net: &mut Network, keys: &RoomKeys, stream: StreamRef, name: &str) -> DeviceId {
+pub(crate) fn joins(net: &mut Network, keys: &RoomKeys, stream: StreamRef, name: &str) -> DeviceId {
     let device = named(net, keys, name);
     net.subscribe(device, stream);
     net.run(500);
     device
 }
 
-fn reads(net: &mut Network, device: DeviceId, stream: StreamRef) -> bool {
+pub(crate) fn reads(net: &mut Network, device: DeviceId, stream: StreamRef) -> bool {
     let wire = net.frame(stream);
     let holds = net.endpoint(device).subscription(stream).is_some();
     holds && net.opens(device, stream, &wire).is_ok()
 }
 
-fn status(net: &mut Network, device: DeviceId, stream: StreamRef) -> SubscriptionStatus {
+pub(crate) fn status(net: &mut Network, device: DeviceId, stream: StreamRef) -> SubscriptionStatus {
     net.endpoint(device).subscription(stream).unwrap().status
 }
 
-fn state(net: &mut Network, stream: StreamRef, device: DeviceId) -> TrustState {
+pub(crate) fn state(net: &mut Network, stream: StreamRef, device: DeviceId) -> TrustState {
     net.endpoint(stream.publisher).memory().trust().state(&device)
 }
 
 /// Something that the publisher's user does.
-fn decides(
+pub(crate) fn decides(
     net: &mut Network,
     stream: StreamRef,
     decision: impl FnOnce(&mut olmcast::endpoint::Endpoint, olmcast::primitives::Timestamp),
@@ -62,16 +62,16 @@ fn decides(
     net.flush(stream.publisher);
 }
 
-fn curve(net: &Network, stream: StreamRef, device: DeviceId) -> PublicKey {
+pub(crate) fn curve(net: &Network, stream: StreamRef, device: DeviceId) -> PublicKey {
     let trust = net.nodes[&stream.publisher].endpoint.memory().trust();
     trust.get(&device).unwrap().curve25519.unwrap()
 }
 
-fn another_key() -> PublicKey {
+pub(crate) fn another_key() -> PublicKey {
     Identity::generate().curve25519()
 }
 
-fn requests(net: &Network, stream: StreamRef, who: DeviceId) -> Vec<Option<Distrust>> {
+pub(crate) fn requests(net: &Network, stream: StreamRef, who: DeviceId) -> Vec<Option<Distrust>> {
     let request = |event: &Event| match event {
         Event::JoinRequest { device, distrust, .. } if *device == who => Some(*distrust),
         _ => None,
@@ -79,7 +79,7 @@ fn requests(net: &Network, stream: StreamRef, who: DeviceId) -> Vec<Option<Distr
     net.events(stream.publisher).filter_map(request).collect()
 }
 
-fn leaves(net: &Network, stream: StreamRef, who: DeviceId) -> Vec<LeaveReason> {
+pub(crate) fn leaves(net: &Network, stream: StreamRef, who: DeviceId) -> Vec<LeaveReason> {
     let leave = |event: &Event| match event {
         Event::HolderLeft { device, reason, .. } if *device == who => Some(*reason),
         _ => None,
@@ -87,7 +87,7 @@ fn leaves(net: &Network, stream: StreamRef, who: DeviceId) -> Vec<LeaveReason> {
     net.events(stream.publisher).filter_map(leave).collect()
 }
 
-const DISTRUSTED: SubscriptionStatus = SubscriptionStatus::Deferred(WithheldCode::Distrusted);
+const DISTRUSTED: SubscriptionStatus = SubscriptionStatus::Deferred(WithheldCode::Asked);
 
 #[test]
 fn a_member_that_takes_a_known_name_gets_no_key_until_the_user_admits_it() {
@@ -110,9 +110,7 @@ fn a_member_that_takes_a_known_name_gets_no_key_until_the_user_admits_it() {
     assert_eq!(state(&mut net, stream, mallory), TrustState::Unknown, "only asking pins nobody");
     assert!(reads(&mut net, alice, stream));
 
-    decides(&mut net, stream, |publisher, now| {
-        publisher.admit(stream.stream, mallory, now).unwrap();
-    });
+    net.admit(stream, mallory).unwrap();
     net.run(1000);
     assert!(reads(&mut net, mallory, stream));
     assert_eq!(state(&mut net, stream, mallory), TrustState::Pinned);
@@ -215,9 +213,7 @@ fn another_curve25519_key_than_the_pinned_one_gets_no_key() {
         assert_eq!(hoard.sessions(), 0);
         assert_eq!(status(&mut net, a, stream), DISTRUSTED);
         assert_eq!(requests(&net, stream, a), [Some(Distrust::KeyChanged)]);
-        decides(&mut net, stream, |publisher, now| {
-            publisher.admit(stream.stream, a, now).unwrap();
-        });
+        net.admit(stream, a).unwrap();
         net.run(1000);
         assert!(reads(&mut net, a, stream));
         assert_eq!(state(&mut net, stream, a), TrustState::Pinned);
@@ -539,8 +535,8 @@ fn a_pin_is_for_whoever_was_let_in_and_not_for_whoever_asks() {
     assert_eq!(state(&mut net, stream, a), TrustState::Unknown);
     decides(&mut net, stream, |publisher, now| {
         publisher.refuse(stream.stream, a, now).unwrap();
-        publisher.admit(stream.stream, b, now).unwrap();
     });
+    net.admit(stream, b).unwrap();
     net.run(500);
     assert_eq!(state(&mut net, stream, a), TrustState::Unknown);
     assert_eq!(state(&mut net, stream, b), TrustState::Pinned);

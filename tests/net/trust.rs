@@ -64,7 +64,7 @@ async fn a_device_under_a_known_name_waits_until_the_user_admits_it() {
     });
     let request = until(&mut publication, |e| matches!(e, Event::JoinRequest { .. })).await;
     let taken = Some(Distrust::NameTaken(alice.device()));
-    let Event::JoinRequest { device, distrust, .. } = request else { panic!() };
+    let Event::JoinRequest { device, request, distrust, .. } = request else { panic!() };
     assert_eq!((device, distrust), (mallory.device(), taken));
     let asked = publication.asking().await.unwrap();
     assert_eq!((asked.len(), asked[0].device, asked[0].distrust), (1, mallory.device(), taken));
@@ -74,7 +74,7 @@ async fn a_device_under_a_known_name_waits_until_the_user_admits_it() {
     let known = publisher.known_devices().await.unwrap();
     assert_eq!(known.iter().map(|known| known.device).collect::<Vec<_>>(), [alice.device()]);
 
-    publication.admit(mallory.device()).await.unwrap();
+    publication.admit(mallory.device(), request).await.unwrap();
     let theirs = timeout(PATIENCE, asking).await.unwrap().unwrap().unwrap();
     until(
         &mut publication,

@@ -180,6 +180,7 @@ mod tests {
             curve25519: Some(of.curve25519()),
             name: name.to_owned(),
             state,
+            decided: true,
         };
         let both =
             [known(&ada, "Ada", TrustState::Verified), known(&eve, "Mallory", TrustState::Pinned)];

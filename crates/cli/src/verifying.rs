@@ -224,6 +224,7 @@ mod tests {
             curve25519: Some(of.curve25519()),
             name: name.to_owned(),
             state,
+            decided: true,
         };
         let devices = [
             know(&bob, "Bob", TrustState::Verified),

@@ -120,20 +120,35 @@ fn several_devices_have_one_name_if_the_user_says_so() {
     assert_eq!(trust.check(&device(3), &key(13), "Alice"), taken);
     assert!(trust.forget(&device(2)) && !trust.forget(&device(2)));
     assert_eq!(trust.check(&device(3), &key(13), "Alice"), Ok(TrustState::Unknown));
-    assert!(trust.names.is_empty() && trust.pinned == 0);
+    assert!(trust.names.is_empty() && trust.seen == 0);
 }
 
 #[test]
-fn whoever_is_accepted_stays_verified_under_the_same_keys_only() {
+fn whoever_is_accepted_is_pinned_as_what_it_says_and_verified_as_nothing_new() {
+    use TrustState::{Pinned, Verified};
+
     let mut trust = TrustStore::default();
     trust.verify(device(1), key(11), "Alice");
     trust.verify(device(2), key(12), "Bob");
+    let as_what = |trust: &TrustStore, number| {
+        let known = trust.get(&device(number)).unwrap();
+        (known.name.clone(), known.curve25519, known.state)
+    };
+    // A verified device keeps the name that was compared, and is asked about again.
     trust.accept(device(1), key(11), "Bob");
-    assert_eq!(trust.check(&device(1), &key(11), "Bob"), Ok(TrustState::Verified));
+    assert_eq!(as_what(&trust, 1), ("Alice".to_owned(), Some(key(11)), Verified));
+    let taken = Err(Distrust::NameTaken(device(2)));
+    assert_eq!(trust.check(&device(1), &key(11), "Bob"), taken);
+    // With another key it gets nobody's name, and is verified no more.
     trust.accept(device(1), key(19), "Bob");
-    assert_eq!(trust.check(&device(1), &key(19), "Bob"), Ok(TrustState::Pinned));
-    trust.accept(device(3), key(13), "Bob");
-    assert_eq!(trust.check(&device(3), &key(13), "Bob"), Ok(TrustState::Pinned));
+    assert_eq!(as_what(&trust, 1), ("Alice".to_owned(), Some(key(19)), Pinned));
+    trust.accept(device(2), key(18), "Robert");
+    assert_eq!(as_what(&trust, 2), ("Robert".to_owned(), Some(key(18)), Pinned));
+    // Whoever was not verified has the name now, since the user was asked about that.
+    trust.accept(device(3), key(13), "Alice");
+    assert_eq!(trust.check(&device(3), &key(13), "Alice"), Ok(Pinned));
+    trust.accept(device(2), key(18), "Alice");
+    assert_eq!(trust.check(&device(2), &key(18), "Alice"), Ok(Pinned));
 }
 
 #[test]
@@ -149,31 +164,37 @@ fn a_block_keeps_what_was_known_and_a_pin_lifts_it() {
 }
 
 #[test]
-fn pins_are_bounded_the_oldest_goes_first_and_decisions_stay() {
+fn many_devices_that_are_seen_push_out_nobody_and_decisions_have_no_limit() {
     let mut trust = TrustStore::default();
     trust.verify(device(0), key(1), "Alice");
     trust.block(device(1));
-    let count = u32::try_from(MAX_PINNED).unwrap();
-    for number in 2..count + 2 {
-        assert!(trust.see(device(number), key(3), &format!("number {number}")));
-    }
+    assert!(trust.see(device(2), key(2), "a friend who was seen"));
+    let count = u32::try_from(MAX_SEEN).unwrap();
+    let sybils = 3..3 + 2 * count;
+    let pinned = sybils.clone().filter(|n| trust.see(device(*n), key(3), &format!("number {n}")));
+    assert_eq!(pinned.count(), MAX_SEEN - 1);
     trust = round_trip(&trust);
-    assert_eq!(trust.iter().count(), MAX_PINNED + 2);
-    assert!(trust.see(device(count + 2), key(3), "one more"));
-    let forgotten = u32::try_from(FORGOTTEN_AT_ONCE).unwrap();
-    assert_eq!(trust.iter().count(), MAX_PINNED + 3 - FORGOTTEN_AT_ONCE);
-    for number in 2..2 + forgotten {
-        assert_eq!(trust.state(&device(number)), TrustState::Unknown);
-    }
-    for number in 2 + forgotten..count + 3 {
-        assert_eq!(trust.state(&device(number)), TrustState::Pinned);
-    }
+    let late = device(3 + 2 * count);
+    assert!(!trust.see(late, key(9), "late"), "the newest is not pinned");
+    assert_eq!(trust.state(&late), TrustState::Unknown);
     assert_eq!(trust.state(&device(0)), TrustState::Verified);
     assert_eq!(trust.state(&device(1)), TrustState::Blocked);
+    for number in 2..2 + count {
+        assert_eq!(trust.state(&device(number)), TrustState::Pinned);
+    }
+    // The user may pin as many as there are, and one who was seen makes room by that.
+    for number in 10 * count..12 * count {
+        trust.pin(device(number), key(3), "");
+    }
+    assert!(!trust.see(late, key(9), "late"));
+    trust.pin(device(2), key(2), "a friend");
+    assert!(trust.see(late, key(9), "late"));
+    assert!(trust.forget(&device(5)) && trust.see(device(3 + count), key(9), ""));
+    assert_eq!(trust.iter().filter(|known| !known.decided).count(), MAX_SEEN);
+    assert_eq!(trust.iter().count(), 3 * MAX_SEEN + 3);
     // What is forgotten leaves nothing behind.
     let bears = trust.iter().flat_map(|known| looks(&known.name)).count();
     assert_eq!(trust.names.len(), bears);
-    assert_eq!(trust.check(&device(2), &key(9), "number 3"), Ok(TrustState::Unknown));
 }
 
 #[test]
@@ -224,14 +245,9 @@ proptest! {
                 Change::Forget => drop(trust.forget(&who)),
             }
             let again = round_trip(&trust);
-            let in_order = |store: &TrustStore| {
-                let mut devices: Vec<_> = store.devices.values().cloned().collect();
-                devices.sort_by_key(|entry| entry.0);
-                devices.into_iter().map(|entry| entry.1).collect::<Vec<_>>()
-            };
-            prop_assert_eq!(in_order(&again), in_order(&trust));
-            let pinned = trust.iter().filter(|known| known.state == TrustState::Pinned).count();
-            prop_assert_eq!((trust.pinned, again.pinned), (pinned, pinned));
+            prop_assert_eq!(again.iter().collect::<Vec<_>>(), trust.iter().collect::<Vec<_>>());
+            let seen = trust.iter().filter(|known| !known.decided).count();
+            prop_assert_eq!((trust.seen, again.seen), (seen, seen));
             prop_assert_eq!(&again.names, &trust.names);
             for store in [&trust, &again] {
                 for name in ["Alice", "Bob", "Carol", "Dora", ""] {

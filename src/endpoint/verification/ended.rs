@@ -1,6 +1,6 @@
 use super::transaction::{LIFE, SILENCE, Transaction};
 use crate::{
-    device::{KnownDevice, Memory, TrustState, VerificationState, sas::VerifiedPeer},
+    device::{KnownDevice, Memory, VerificationState, sas::VerifiedPeer},
     primitives::{RoomId, RoomKeys, Timestamp, VerificationId},
     protocol::{Kind, VerificationMessage},
 };
@@ -75,11 +75,8 @@ impl Ended {
             return;
         }
         memory.decide(|trust| match before {
-            Some(KnownDevice { device, curve25519: Some(key), name, state }) => match state {
-                TrustState::Verified => trust.verify(device, key, &name),
-                _ => trust.pin(device, key, &name),
-            },
-            _ => drop(trust.forget(&after.device)),
+            Some(before) => trust.put(before),
+            None => drop(trust.forget(&after.device)),
         });
     }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{Asker, Publication};
 use crate::{
-    device::{Between, Memory, Pairwise},
+    device::{Between, Distrust, Memory, Pairwise, looks},
     primitives::{DeviceId, Timestamp},
     protocol::{Answers, Kind, StreamKeyWithheld, Subscribe, WithheldCode},
     stream::{
@@ -10,7 +10,6 @@ use crate::{
         admission::{Applicant, Verdict},
         holder::{Holder, Which},
         rate::Quota,
-        visitors::Removed,
     },
 };
 
@@ -24,6 +23,8 @@ const ASKS_ON: Duration = Duration::from_secs(60);
 /// Devices that one stream lets in: some 200 µs of work each. A crowd of this many gets in at
 /// once, the next ones are told to come again.
 const ADMISSIONS: Quota = Quota { interval: Duration::from_millis(1), burst: 2000 };
+/// Devices that are told that they get no key; whoever is blocked or a stranger may ask without end.
+const REFUSALS: Quota = Quota { interval: Duration::from_millis(100), burst: 32 };
 /// When whoever waits for the user's answer repeats its question …
 const ASKED_RETRY: Duration = Duration::from_secs(8);
 /// … and how often that is answered at most.
@@ -67,12 +68,15 @@ impl Publication {
             self.remind(fx, device, Some(subscribe.one_time_key));
             return false;
         }
-        if let Some(reason) = self.refusal(memory, device, verdict) {
-            self.refuse(fx, device, &subscribe, reason);
+        if let Some(reason) = self.refusal(memory, &applicant, verdict) {
+            self.refuse(fx, device, &subscribe, has_invite, reason);
             return true;
         }
-        if held.is_some() && matches!(verdict, Verdict::Ask(Some(_))) {
-            // It was admitted as what it said that it was. Now it says something else.
+        // It was admitted as what it said that it was. Perhaps it says something else now.
+        let is_as_admitted = self.holders.get(device).is_some_and(|holder| {
+            (&holder.name, holder.curve25519) == (&subscribe.name, subscribe.curve25519)
+        });
+        if !is_as_admitted && matches!(verdict, Verdict::Ask(Some(_))) {
             self.remove(fx, device, LeaveReason::Revoked);
         }
         // Kept from here on only: strangers must not make us remember them.
@@ -80,11 +84,12 @@ impl Publication {
             let wait = fx.jitter(wait.max(BUSY_RETRY));
             self.withhold(fx, device, &subscribe, WithheldCode::Busy, Some(wait));
         } else if let Verdict::Ask(distrust) = verdict
-            // A holder that begins anew was admitted before, as what it was then.
-            && (held.is_none() || distrust.is_some())
+            && (held.is_none() || distrust.is_some() && !is_as_admitted)
         {
-            let (since, heard) = (now, now);
-            self.ask(fx, device, Asker { subscribe, has_invite, distrust, since, heard });
+            let (since, heard, request) = (now, now, 0);
+            let looks = looks(&subscribe.name).collect();
+            let asker = Asker { subscribe, has_invite, looks, distrust, request, since, heard };
+            self.ask(fx, device, asker);
         } else {
             self.let_in(fx, memory, device, subscribe);
         }
@@ -94,24 +99,72 @@ impl Publication {
     /// Puts a device to the user, and tells it so.
     fn ask(&mut self, fx: &mut Effects<'_>, device: DeviceId, mut asker: Asker) {
         let before = self.asking.get(&device);
-        let is_news = before.is_none_or(|before| before.distrust != asker.distrust);
         asker.since = before.map_or(fx.now, |before| before.since);
-        if is_news {
-            fx.event(asker.request(self.id(), device));
+        match before.filter(|before| before.looks_like(&asker)) {
+            Some(before) => asker.request = before.request,
+            None => {
+                self.requests += 1;
+                asker.request = self.requests;
+                fx.event(asker.event(self.id(), device));
+            }
         }
         self.asking.insert(device, asker);
         self.withhold_for_now(fx, device);
     }
 
-    /// Tells a device that the user is asked.
+    /// Tells a device that the user is asked, and nothing about why: whom we know by which name is
+    /// nobody's business.
     fn withhold_for_now(&self, fx: &mut Effects<'_>, device: DeviceId) {
         let Some(asker) = self.asking.get(&device) else { return };
-        let code = match asker.distrust {
-            Some(_) => WithheldCode::Distrusted,
-            None => WithheldCode::Asked,
-        };
         let wait = fx.jitter(ASKED_RETRY);
-        self.withhold(fx, device, &asker.subscribe, code, Some(wait));
+        self.withhold(fx, device, &asker.subscribe, WithheldCode::Asked, Some(wait));
+    }
+
+    /// Devices have become known because they were seen. Whoever asks under the same name as one of
+    /// them is looked at again.
+    pub(crate) fn review_namesakes(
+        &mut self,
+        fx: &mut Effects<'_>,
+        memory: &mut Memory,
+        pinned: &[DeviceId],
+    ) {
+        let known = pinned.iter().filter_map(|device| memory.trust().get(device));
+        let bound: Vec<_> = known.flat_map(|known| looks(&known.name)).collect();
+        let is_namesake = |(device, asker): &(&DeviceId, &Asker)| {
+            pinned.contains(device) || asker.looks.iter().any(|look| bound.contains(look))
+        };
+        let namesakes = self.asking.iter().filter(is_namesake).map(|(device, _)| *device);
+        for device in namesakes.collect::<Vec<_>>() {
+            self.judge_again(fx, memory, device);
+        }
+    }
+
+    /// What is known has changed, or who is admitted: whoever asks may come in now, or not at all, or
+    /// is put to the user as what it turned out to be.
+    pub(super) fn judge_again(
+        &mut self,
+        fx: &mut Effects<'_>,
+        memory: &mut Memory,
+        device: DeviceId,
+    ) {
+        let Some(asker) = self.asking.get(&device) else { return };
+        match self.admission.judge(&asker.applicant(memory.trust(), device)) {
+            Verdict::Admit => drop(self.admit(fx, memory, device)),
+            Verdict::Refuse(reason) => drop(self.refuse_request(fx, device, reason)),
+            Verdict::Ask(distrust) if distrust != asker.distrust => {
+                self.ask_anew(fx, device, distrust);
+            }
+            Verdict::Ask(_) => {}
+        }
+    }
+
+    /// Something else speaks against a device than the user was told.
+    fn ask_anew(&mut self, fx: &mut Effects<'_>, device: DeviceId, distrust: Option<Distrust>) {
+        let stream = self.id();
+        let Some(asker) = self.asking.get_mut(&device) else { return };
+        self.requests += 1;
+        (asker.distrust, asker.request) = (distrust, self.requests);
+        fx.event(asker.event(stream, device));
     }
 
     /// Takes note of somebody who may come in, as far as its invite goes.
@@ -148,16 +201,27 @@ impl Publication {
     }
 
     /// Why a device gets nothing, whatever the user may say.
-    fn refusal(&self, memory: &Memory, device: DeviceId, verdict: Verdict) -> Option<Refusal> {
+    fn refusal(&self, memory: &Memory, applicant: &Applicant, verdict: Verdict) -> Option<Refusal> {
         match verdict {
             Verdict::Refuse(Refusal::Blocked) => Some(Refusal::Blocked),
-            _ if memory.doors().is_closed_to(self.keys.room(), device) => Some(Refusal::Closed),
+            _ if self.is_shut_out(memory, applicant) => Some(Refusal::Closed),
             Verdict::Refuse(reason) => Some(reason),
             Verdict::Admit | Verdict::Ask(_) => None,
         }
     }
 
-    /// The application admits a device that asked. False if it did not ask.
+    /// Whether the room was closed to a device. What the user decided about that very device counts
+    /// for more.
+    fn is_shut_out(&self, memory: &Memory, applicant: &Applicant) -> bool {
+        let Applicant { device, keys, .. } = *applicant;
+        let is_decided = memory.trust().get(&device).is_some_and(|known| known.decided);
+        self.admission.heeds_door()
+            && memory.doors().is_closed_to(self.keys.room(), device)
+            && !(is_decided && keys.is_ok())
+    }
+
+    /// The application admits a device that asked. False if something else speaks against it than
+    /// the application was told: it is asked anew.
     pub(crate) fn admit(
         &mut self,
         fx: &mut Effects<'_>,
@@ -165,15 +229,21 @@ impl Publication {
         device: DeviceId,
     ) -> bool {
         let Some(asker) = self.asking.get(&device) else { return false };
-        let Asker { subscribe, has_invite, distrust, .. } = asker;
-        let applicant = Applicant::new(memory.trust(), device, subscribe, *has_invite);
+        let applicant = asker.applicant(memory.trust(), device);
+        let verdict = self.admission.judge(&applicant);
         // It may have been closed since the device asked.
-        if let Some(reason) = self.refusal(memory, device, self.admission.judge(&applicant)) {
+        if let Some(reason) = self.refusal(memory, &applicant, verdict) {
             return self.refuse_request(fx, device, reason);
         }
-        if distrust.is_some() {
-            let Subscribe { curve25519, name, .. } = subscribe;
-            memory.decide(|trust| trust.accept(device, *curve25519, name));
+        if let Verdict::Ask(distrust) = verdict {
+            if distrust != asker.distrust {
+                self.ask_anew(fx, device, distrust);
+                return false;
+            }
+            if distrust.is_some() {
+                let Subscribe { curve25519, name, .. } = &asker.subscribe;
+                memory.decide(|trust| trust.accept(device, *curve25519, name));
+            }
         }
         if let Some(Asker { subscribe, .. }) = self.asking.shift_remove(&device) {
             self.let_in(fx, memory, device, subscribe);
@@ -202,14 +272,14 @@ impl Publication {
         device: DeviceId,
         reason: Refusal,
     ) -> bool {
-        let Some(Asker { subscribe, .. }) = self.asking.shift_remove(&device) else {
+        let Some(Asker { subscribe, has_invite, .. }) = self.asking.shift_remove(&device) else {
             return false;
         };
-        self.withhold(fx, device, &subscribe, reason.code(), None);
+        let code = reason.code(has_invite);
+        self.withhold(fx, device, &subscribe, code, None);
         // Should the answer be lost, it gets the same again.
         let Subscribe { one_time_key, .. } = subscribe;
-        let answer = Some((reason.code(), None));
-        self.visitors.removed(device, Removed { one_time_key, answer, by_itself: false });
+        self.visitors.refused(device, one_time_key, code, fx.now);
         true
     }
 
@@ -268,15 +338,20 @@ impl Publication {
         }
     }
 
-    /// Tells a device that it gets no key, and our own application why.
+    /// Tells a device that it gets no key, and our own application why. When there are too many of
+    /// them, neither: whoever means it asks again.
     pub(crate) fn refuse(
-        &self,
+        &mut self,
         fx: &mut Effects<'_>,
         device: DeviceId,
         subscribe: &Subscribe,
+        has_invite: bool,
         reason: Refusal,
     ) {
-        self.withhold(fx, device, subscribe, reason.code(), None);
+        if self.refusals.take(REFUSALS, fx.now).is_err() {
+            return;
+        }
+        self.withhold(fx, device, subscribe, reason.code(has_invite), None);
         fx.event(Event::Refused { stream: self.id(), device, reason });
     }
 

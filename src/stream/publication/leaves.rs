@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Asker, HOLDERS_AT_ONCE, Publication, SESSION_LIFETIME, STEP_INTERVAL};
+use super::{HOLDERS_AT_ONCE, Publication, SESSION_LIFETIME, STEP_INTERVAL};
 use crate::{
     device::Memory,
     primitives::{DeviceId, Generation},
@@ -70,21 +70,8 @@ impl Publication {
         {
             self.hurry(fx, device);
         }
-        let stream = self.id();
-        let asking: Vec<_> = self.asking.keys().copied().collect();
-        for device in asking {
-            let Some(asker) = self.asking.get_mut(&device) else { continue };
-            let Asker { subscribe, has_invite, .. } = &*asker;
-            let applicant = Applicant::new(memory.trust(), device, subscribe, *has_invite);
-            match self.admission.judge(&applicant) {
-                Verdict::Admit => drop(self.admit(fx, memory, device)),
-                Verdict::Refuse(reason) => drop(self.refuse_request(fx, device, reason)),
-                Verdict::Ask(distrust) if distrust != asker.distrust => {
-                    asker.distrust = distrust;
-                    fx.event(asker.request(stream, device));
-                }
-                Verdict::Ask(_) => {}
-            }
+        for device in self.asking.keys().copied().collect::<Vec<_>>() {
+            self.judge_again(fx, memory, device);
         }
     }
 
@@ -110,8 +97,8 @@ impl Publication {
                 Some((WithheldCode::Removed, Some(RETURN_AFTER)))
             }
         };
-        let by_itself = reason == LeaveReason::Unsubscribed;
-        let removed = Removed { one_time_key: holder.one_time_key, answer, by_itself };
+        let backs_off = reason == LeaveReason::Unsubscribed;
+        let removed = Removed { one_time_key: holder.one_time_key, answer, backs_off };
         self.visitors.removed(device, removed);
         self.tell_removed(fx, device, removed);
         fx.event(Event::HolderLeft { stream: self.id(), device, reason });

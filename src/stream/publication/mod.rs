@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use super::{
     Admission, AskingState, Effects, Event, HolderState, Output, Recipient, RotationCause,
     StreamCode,
+    admission::Applicant,
     base_key::Scope,
     census::Census,
     effects::signed,
@@ -21,7 +22,7 @@ use super::{
     visitors::Visitors,
 };
 use crate::{
-    device::{Distrust, Identity, PairwiseError, TrustStore},
+    device::{Distrust, Identity, Look, PairwiseError, TrustStore},
     media::{EncryptorSlot, FrameEncryptor},
     primitives::{
         DeviceId, Generation, Position, RoomKeys, StreamId, StreamRef, Timestamp, TrackId,
@@ -61,6 +62,7 @@ pub(crate) struct Publication {
     offer_hash: OfferHash,
     admission: Admission,
     admissions: RateLimit,
+    refusals: RateLimit,
     slots: Vec<(TrackId, FrameEncryptor, Arc<EncryptorSlot>)>,
     current: OutboundSession,
     next_generation: Generation,
@@ -75,6 +77,8 @@ pub(crate) struct Publication {
     join_at: Option<Timestamp>,
     /// Requests that the application has not answered yet.
     asking: IndexMap<DeviceId, Asker>,
+    /// How often the application was asked.
+    requests: u64,
     visitors: Visitors,
 }
 
@@ -82,8 +86,12 @@ pub(crate) struct Publication {
 struct Asker {
     subscribe: Subscribe,
     has_invite: bool,
+    /// What its name looks like.
+    looks: Vec<Look>,
     /// What speaks against it.
     distrust: Option<Distrust>,
+    /// Which question to the application this is.
+    request: u64,
     /// When it first asked, and when last.
     since: Timestamp,
     heard: Timestamp,
@@ -91,9 +99,23 @@ struct Asker {
 
 impl Asker {
     /// The question to the user.
-    fn request(&self, stream: StreamId, device: DeviceId) -> Event {
+    fn event(&self, stream: StreamId, device: DeviceId) -> Event {
         let Subscribe { name, claim, .. } = self.subscribe.clone();
-        Event::JoinRequest { stream, device, name, claim, distrust: self.distrust }
+        let (request, distrust) = (self.request, self.distrust);
+        Event::JoinRequest { stream, device, request, name, claim, distrust }
+    }
+
+    fn applicant(&self, trust: &TrustStore, device: DeviceId) -> Applicant {
+        Applicant::new(trust, device, &self.subscribe, self.has_invite)
+    }
+
+    /// Whether the user would be shown the same of it.
+    fn looks_like(&self, other: &Self) -> bool {
+        let shown = |asker: &Self| {
+            let Subscribe { name, claim, curve25519, .. } = asker.subscribe.clone();
+            (name, claim, curve25519, asker.distrust)
+        };
+        shown(self) == shown(other)
     }
 }
 
@@ -117,6 +139,7 @@ impl Publication {
             offer_hash,
             admission,
             admissions: RateLimit::default(),
+            refusals: RateLimit::default(),
             current: OutboundSession::new(Generation(0), scope),
             next_generation: Generation(1),
             rotation: None,
@@ -127,6 +150,7 @@ impl Publication {
             newcomers: Vec::new(),
             join_at: None,
             asking: IndexMap::new(),
+            requests: 0,
             visitors: Visitors::default(),
         };
         publication.install();
@@ -169,12 +193,23 @@ impl Publication {
     pub(crate) fn asking(&self, trust: &TrustStore) -> impl Iterator<Item = AskingState> {
         self.asking.iter().map(|(device, asker)| AskingState {
             device: *device,
+            request: asker.request,
             name: asker.subscribe.name.clone(),
             claim: asker.subscribe.claim.clone(),
             known: trust.get(device).cloned(),
             distrust: asker.distrust,
             since: asker.since,
         })
+    }
+
+    /// Which question the application was asked about a device, if it waits for the answer.
+    pub(crate) fn request(&self, device: DeviceId) -> Option<u64> {
+        self.asking.get(&device).map(|asker| asker.request)
+    }
+
+    /// Whether anybody waits for the application's answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.asking.is_empty()
     }
 
     /// Whether a device waits for the application's answer.

@@ -7,6 +7,7 @@ mod deviations;
 mod ends;
 mod foreign;
 mod mutations;
+mod pesterers;
 mod requests;
 
 use std::collections::BTreeMap;

@@ -28,8 +28,8 @@ pub(super) struct Desk<'a> {
     pub(super) verifying: Verifying<'a>,
     /// What they call themselves.
     names: HashMap<DeviceId, String>,
-    /// Those who are asked about.
-    asked: Vec<DeviceId>,
+    /// Those who are asked about, and by which question.
+    asked: HashMap<DeviceId, u64>,
     /// Those who were let in since this began.
     let_in: HashSet<DeviceId>,
     /// Whoever is refused may ask again and again.
@@ -46,7 +46,7 @@ impl<'a> Desk<'a> {
             questions: Questions::default(),
             verifying: Verifying::new(client),
             names: HashMap::new(),
-            asked: Vec::new(),
+            asked: HashMap::new(),
             let_in: HashSet::new(),
             refused: Seldom::default(),
             is_kept,
@@ -86,7 +86,9 @@ impl<'a> Desk<'a> {
     pub(super) async fn decide(&mut self, device: DeviceId, admit: bool) -> anyhow::Result<()> {
         self.questions.withdraw(Question::Admit(device));
         let decided = if admit {
-            self.publication.admit(device).await
+            // As what it was when it was put on the screen.
+            let request = self.asked.get(&device).copied().unwrap_or_default();
+            self.publication.admit(device, request).await
         } else {
             self.publication.refuse(device).await
         };
@@ -96,7 +98,7 @@ impl<'a> Desk<'a> {
     /// Looks who waits for an answer: whoever has left meanwhile need not be asked about.
     pub(super) async fn look(&mut self) -> anyhow::Result<()> {
         let asking = self.publication.asking().await?;
-        for device in std::mem::take(&mut self.asked) {
+        for (device, _) in std::mem::take(&mut self.asked) {
             if !asking.iter().any(|asking| asking.device == device) {
                 self.questions.withdraw(Question::Admit(device));
             }
@@ -104,7 +106,7 @@ impl<'a> Desk<'a> {
         for asking in asking {
             let text = self.question(&asking).await?;
             self.names.insert(asking.device, asking.name);
-            self.asked.push(asking.device);
+            self.asked.insert(asking.device, asking.request);
             self.questions.ask(Question::Admit(asking.device), text);
         }
         Ok(())

@@ -7,7 +7,7 @@ use olmcast::{
     client::{Client, Subscription},
     device::TrustState,
     endpoint::{StreamCode, SubscriptionState, SubscriptionStatus},
-    primitives::Timestamp,
+    primitives::{Generation, Timestamp},
 };
 use tokio::time::sleep;
 
@@ -39,9 +39,13 @@ struct Shown {
     reminded: u32,
     /// The code that is on the screen.
     code: Option<StreamCode>,
-    /// When it was worked out last.
-    coded: Option<Timestamp>,
+    /// When it was worked out last, and from what.
+    coded: Option<(Timestamp, Stands)>,
 }
+
+/// As long as this is the same, the code is, too. That as many hold the key does not say that they are
+/// the same.
+type Stands = (Option<Generation>, Option<u64>, Option<u32>);
 
 impl Screen {
     /// From now on this stream is shown.
@@ -137,13 +141,14 @@ pub(super) fn trust(state: &SubscriptionState) -> String {
 }
 
 impl Shown {
-    /// Whether the code is to be worked out now. Who holds the key may have changed though it is the
-    /// same key, and as many.
+    /// Whether the code is to be worked out now.
     fn wants_code(&mut self, state: &SubscriptionState, now: Timestamp) -> bool {
-        let is_due = self.coded.is_none_or(|coded| now.since(coded) >= CODE);
+        let generation = state.position.map(|position| position.generation);
+        let stands = (generation, state.roster_version, state.holders);
+        let is_due = self.coded.is_none_or(|(coded, of)| of != stands && now.since(coded) >= CODE);
         let wants = is_due && state.status == SubscriptionStatus::Live;
         if wants {
-            self.coded = Some(now);
+            self.coded = Some((now, stands));
         }
         wants
     }
@@ -230,6 +235,7 @@ mod tests {
             opened: 0,
             status,
             since: Timestamp::from_unix_millis(0),
+            roster_version: None,
             holders: None,
             name: "Ada".to_owned(),
             known: None,
@@ -263,15 +269,24 @@ mod tests {
     }
 
     #[test]
-    fn the_code_is_looked_at_again_and_again_and_not_all_the_time() {
-        // Somebody was put in another's place: as many hold the same key.
-        let live = SubscriptionState { holders: Some(2), ..state(SubscriptionStatus::Live) };
+    fn the_code_is_worked_out_anew_when_others_hold_the_key_though_they_are_as_many() {
+        let of_roster = |version| SubscriptionState {
+            holders: Some(2),
+            roster_version: Some(version),
+            ..state(SubscriptionStatus::Live)
+        };
         let mut shown = Shown::default();
-        let looks = (0..60).filter(|second| shown.wants_code(&live, at(*second))).count();
-        assert_eq!(looks, 12);
-        let stalled = state(SubscriptionStatus::Stalled);
-        assert!(!shown.wants_code(&stalled, at(1000)));
-        assert!(shown.wants_code(&live, at(1001)));
+        assert!(shown.wants_code(&of_roster(1), at(0)));
+        assert!(!shown.wants_code(&of_roster(1), at(100)));
+        assert!(shown.wants_code(&of_roster(2), at(101)));
+        // Not for each of many changes, and always after the last.
+        let looks = (102..164).filter(|second| shown.wants_code(&of_roster(*second), at(*second)));
+        assert_eq!(looks.count(), 12);
+        assert!(shown.wants_code(&of_roster(163), at(166)));
+        assert!(!shown.wants_code(&of_roster(163), at(1000)));
+        let stalled =
+            SubscriptionState { roster_version: None, ..state(SubscriptionStatus::Stalled) };
+        assert!(!shown.wants_code(&stalled, at(1001)));
     }
 
     #[test]
@@ -279,7 +294,13 @@ mod tests {
         let ada = Identity::generate().card();
         let known = |state| {
             let (device, curve25519) = (ada.device, Some(ada.curve25519));
-            Some(KnownDevice { device, curve25519, name: "Ada L.".to_owned(), state })
+            Some(KnownDevice {
+                device,
+                curve25519,
+                name: "Ada L.".to_owned(),
+                state,
+                decided: true,
+            })
         };
         let live = |known| SubscriptionState { known, ..state(SubscriptionStatus::Live) };
         let mut shown = Shown::default();
