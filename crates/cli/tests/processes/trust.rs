@@ -53,7 +53,8 @@ fn somebody_who_bears_the_name_of_another_is_put_to_the_user() {
     // The link alone admits everybody else.
     place.start_subscriber("Carol", &[]).says("media flows");
     let mut eve = place.start_subscriber("BoB", &[]);
-    eve.says("no key yet: the publisher knows another device by this name");
+    // Whose name it bears, it is not told.
+    eve.says("no key yet: the publisher's user is asked");
     publisher.says("«BoB» (");
     let warning = publisher.says("beware  ").text;
     assert!(warning.contains(&format!("«Bob» ({}) (verified)", bob.short())), "{warning}");
