@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    endpoint::{Endpoint, Event, Output, Recipient},
+    endpoint::{Ended, Endpoint, Event, Output, Recipient},
     primitives::DeviceId,
     protocol::{Envelope, service::Payload},
 };
@@ -36,6 +36,8 @@ pub(super) struct Driver {
     pub(super) unsent: VecDeque<(Recipient, Payload)>,
     pub(super) meter: Meter,
     pub(super) keeper: Keeper,
+    /// How many decisions of the user the room's offers were judged by.
+    pub(super) decisions: u64,
     /// Told whenever there is a connection; when it is dropped, the client has ended.
     pub(super) up: watch::Sender<()>,
 }
@@ -87,9 +89,7 @@ impl Driver {
                 for device in roster {
                     self.presence(device, true);
                 }
-                self.room.send_modify(|room| {
-                    room.offers.values_mut().for_each(|(_, kept)| *kept = false);
-                });
+                self.room.send_modify(RoomView::unmark_all);
                 for state in state {
                     self.take_from(state.device, &state.bytes);
                     self.room.send_modify(|room| room.mark(state.device, state.stream, true));
@@ -180,6 +180,15 @@ impl Driver {
                 }
             }
         }
+        if self.decisions != self.endpoint.memory().decisions() {
+            self.judge_offers();
+        }
+    }
+
+    /// Looks again what speaks against those who offer streams.
+    fn judge_offers(&mut self) {
+        self.decisions = self.endpoint.memory().decisions();
+        self.room.send_if_modified(|room| room.judge(|offer| self.endpoint.distrust(offer)));
     }
 
     fn send(&mut self, to: Recipient, bytes: Payload) {
@@ -215,6 +224,11 @@ impl Driver {
     fn note(&self, event: &Event) {
         match event {
             Event::Offered(offer) => self.room.send_modify(|room| room.note((**offer).clone())),
+            Event::Distrusted { stream, distrust, .. } => {
+                self.room.send_modify(|room| room.warn(*stream, *distrust));
+            }
+            // It is offered still, and the user may yet trust it.
+            Event::Ended { reason: Ended::Distrusted, .. } => {}
             Event::Ended { stream, .. } => self.room.send_modify(|room| {
                 room.offers.shift_remove(stream);
             }),

@@ -198,6 +198,7 @@ impl Client {
             unsent: VecDeque::new(),
             meter: meter.clone(),
             keeper,
+            decisions: 0,
             up,
         };
         // The task ends with the last handle, whose sender of calls it waits for.
@@ -319,7 +320,11 @@ impl Client {
         loop {
             let offer = self.find(label, None).await?;
             match self.subscribe_to(offer).await {
-                Err(ClientError::StreamEnded) => {}
+                // If somebody else turned out to have its publisher's name, the room says so now, and
+                // another stream is found.
+                Err(
+                    ClientError::StreamEnded | ClientError::Endpoint(EndpointError::Distrusted(_)),
+                ) => {}
                 result => return result,
             }
         }

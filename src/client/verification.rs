@@ -4,7 +4,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Client, ClientError, ClientEvent};
 use crate::{
-    endpoint::{Endpoint, EndpointError, VerificationState},
+    endpoint::{Endpoint, EndpointError, VerificationPeer, VerificationState},
     primitives::{DeviceId, Timestamp},
 };
 
@@ -73,6 +73,16 @@ impl Verification {
     /// The other device.
     pub fn device(&self) -> DeviceId {
         self.device
+    }
+
+    /// Whom it is with: what the device calls itself, as what it is known, and what speaks against
+    /// it. Show that with what is to be compared.
+    ///
+    /// # Errors
+    /// As [`changed`](Self::changed).
+    pub async fn peer(&self) -> Result<VerificationPeer, ClientError> {
+        let peer = self.call(|endpoint, device, _| endpoint.verification_peer(device)).await?;
+        Ok(peer.ok_or(EndpointError::NotVerifying)?)
     }
 
     /// Waits for another state than the one that was returned last; first of all it returns the

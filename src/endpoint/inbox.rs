@@ -230,8 +230,8 @@ impl Endpoint {
         Ok(Offer { stream, room: signed.room, content, bytes: bytes.to_vec(), hash })
     }
 
-    /// What speaks against the publisher of an offer.
-    pub(super) fn distrust(&self, offer: &Offer) -> Option<Distrust> {
+    /// What speaks against the publisher of an offer: see [`Event::Distrusted`].
+    pub fn distrust(&self, offer: &Offer) -> Option<Distrust> {
         let StreamOffer { curve25519, name, .. } = &offer.content;
         self.memory.trust().check(&offer.stream.publisher, curve25519, name).err()
     }

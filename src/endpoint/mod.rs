@@ -80,6 +80,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 pub use self::{
     error::{EndpointError, MessageError},
     publish::Publish,
+    verification::VerificationPeer,
 };
 pub use crate::device::{Emoji, ShortAuthString, VerificationState};
 pub use crate::protocol::CancelReason;
@@ -226,7 +227,7 @@ impl Endpoint {
         for subscription in self.subscriptions.values_mut() {
             subscription.handle_timeout(&mut fx, &mut self.sequence);
         }
-        self.verifications.handle_timeout(&mut fx);
+        self.verifications.handle_timeout(&mut fx, &self.memory);
         self.persist_gathered(now);
     }
 
@@ -324,7 +325,11 @@ impl Endpoint {
             return Err(EndpointError::AskedAnew);
         }
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
+        let before = self.memory.decisions();
         let is_answered = publication.admit(&mut fx, &mut self.memory, device);
+        if self.memory.decisions() != before {
+            self.verifications.decided(device);
+        }
         self.review_pinned(now);
         if is_answered { Ok(()) } else { Err(EndpointError::AskedAnew) }
     }
@@ -393,6 +398,9 @@ impl Endpoint {
             return Err(EndpointError::AlreadySubscribed);
         }
         if let Some(distrust) = self.distrust(&offer) {
+            // It may not have been so yet when the stream was offered.
+            let name = offer.content.name;
+            self.outputs.push_back(Output::Event(Event::Distrusted { stream, name, distrust }));
             return Err(EndpointError::Distrusted(distrust));
         }
         let keys = self.rooms.get(&offer.room).ok_or(EndpointError::UnknownRoom)?.clone();

@@ -26,6 +26,7 @@ impl Endpoint {
     /// too. Whatever was known of it before is replaced, a verification as well as a block.
     pub fn pin(&mut self, device: DeviceId, curve25519: PublicKey, name: &str, now: Timestamp) {
         self.memory.decide(|trust| trust.pin(device, curve25519, name));
+        self.verifications.decided(device);
         self.review(Some(device), now);
     }
 
@@ -39,6 +40,7 @@ impl Endpoint {
         now: Timestamp,
     ) {
         self.memory.decide(|trust| trust.verify(device, curve25519, name));
+        self.verifications.decided(device);
         self.review(Some(device), now);
     }
 
@@ -56,6 +58,7 @@ impl Endpoint {
         let known = self.memory.trust().state(&device) != TrustState::Unknown;
         if known {
             self.memory.decide(|trust| trust.forget(&device));
+            self.verifications.decided(device);
             self.review(Some(device), now);
         }
         known
@@ -125,6 +128,7 @@ impl Endpoint {
 
     /// A device was blocked.
     pub(super) fn shut_out(&mut self, device: DeviceId, now: Timestamp) {
+        self.verifications.decided(device);
         self.end_verification(device, now);
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
         for publication in self.publications.values_mut() {

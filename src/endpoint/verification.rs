@@ -21,11 +21,33 @@ mod transaction;
 
 use super::{Endpoint, EndpointError, MessageError, VerificationState, effects, inbox};
 use crate::{
-    device::TrustState,
+    device::{Distrust, KnownDevice, Memory, TrustState},
     primitives::{DeviceId, RoomId, RoomKeys, Timestamp},
-    protocol::{CancelReason, SignedMessage, VerificationMessage},
+    protocol::{CancelReason, PublicKey, SignedMessage, VerificationMessage},
 };
 pub(super) use running::Verifications;
+
+/// Whom a verification is with: what a device says of itself, and what speaks against that.
+///
+/// Who confirms the emojis confirms the name as well: from then on the device is known by it. So a user
+/// interface shows both names if they differ, and warns of a name that is another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerificationPeer {
+    /// What the device calls itself; empty until it has said so.
+    pub name: String,
+    /// As what it is known by now, if it is.
+    pub known: Option<KnownDevice>,
+    /// What speaks against it, by its key or its name, once it has said them.
+    pub distrust: Option<Distrust>,
+}
+
+impl VerificationPeer {
+    fn of(memory: &Memory, device: DeviceId, key: Option<PublicKey>, name: &str) -> Self {
+        let trust = memory.trust();
+        let distrust = key.and_then(|key| trust.check(&device, &key, name).err());
+        Self { name: name.to_owned(), known: trust.get(&device).cloned(), distrust }
+    }
+}
 
 impl Endpoint {
     /// Asks a device to verify each other, in a room that both are in; or takes part, if it was the
@@ -49,7 +71,7 @@ impl Endpoint {
         }
         let keys = self.rooms.get(&room).ok_or(EndpointError::UnknownRoom)?;
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        self.verifications.verify(&mut fx, keys, device)
+        self.verifications.verify(&mut fx, &self.memory, keys, device)
     }
 
     /// Our user says that the other side shows the same emojis or numbers.
@@ -62,7 +84,7 @@ impl Endpoint {
         now: Timestamp,
     ) -> Result<(), EndpointError> {
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        self.verifications.confirm(&mut fx, device)
+        self.verifications.confirm(&mut fx, &self.memory, device)
     }
 
     /// Our user says that the other side shows other emojis or numbers.
@@ -78,7 +100,7 @@ impl Endpoint {
             return Err(EndpointError::NotVerifying);
         }
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        self.verifications.fail(&mut fx, device, CancelReason::NumbersDiffer);
+        self.verifications.fail(&mut fx, &self.memory, device, CancelReason::NumbersDiffer);
         Ok(())
     }
 
@@ -97,13 +119,19 @@ impl Endpoint {
             _ => return Err(EndpointError::NotVerifying),
         };
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        self.verifications.fail(&mut fx, device, reason);
+        self.verifications.fail(&mut fx, &self.memory, device, reason);
         Ok(())
     }
 
     /// How far the verification of a device is, or how the last one ended.
     pub fn verification(&self, device: DeviceId) -> Option<VerificationState> {
         self.verifications.state(device)
+    }
+
+    /// Whom the verification of a device is with: show it with what is to be compared, since that
+    /// confirms the name as well.
+    pub fn verification_peer(&self, device: DeviceId) -> Option<VerificationPeer> {
+        self.verifications.peer(&self.memory, device)
     }
 
     /// Which verification of a device that is: each [`verify`](Self::verify) has a number of its own,
@@ -115,7 +143,7 @@ impl Endpoint {
     /// The device was blocked.
     pub(super) fn end_verification(&mut self, device: DeviceId, now: Timestamp) {
         let mut fx = effects(&self.identity, &mut self.rng, &mut self.outputs, now);
-        self.verifications.fail(&mut fx, device, CancelReason::Declined);
+        self.verifications.fail(&mut fx, &self.memory, device, CancelReason::Declined);
     }
 
     pub(super) fn handle_verification(

@@ -155,7 +155,8 @@ pub enum Event {
     /// A stream is offered, or its offer changed.
     Offered(Box<Offer>),
     /// A stream is offered by a device that is not the one known by its name, or has another key than
-    /// before. It cannot be subscribed to until the user pins or verifies the device.
+    /// before. It cannot be subscribed to until the user pins or verifies the device; it was offered
+    /// just now, or somebody tried to.
     Distrusted {
         /// The stream.
         stream: StreamRef,
@@ -234,8 +235,13 @@ pub enum Event {
     Verification {
         /// The device.
         device: DeviceId,
-        /// What it calls itself; empty until it has said so.
+        /// What it calls itself; empty until it has said so. To confirm the emojis is to confirm this
+        /// name, too: the device is known by it from then on.
         name: String,
+        /// As what it is known now, if it is: perhaps by another name.
+        known: Option<KnownDevice>,
+        /// What speaks against it: show that with what is to be compared.
+        distrust: Option<Distrust>,
         /// How far it is.
         state: VerificationState,
     },

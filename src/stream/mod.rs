@@ -36,5 +36,6 @@ pub use events::{
 };
 pub use hoard::Hoard;
 pub(crate) use publication::{Publication, PublicationConfig};
+pub(crate) use rate::{Quota, RateLimit};
 pub(crate) use retries::Retry;
 pub(crate) use subscription::Subscription;

@@ -4,16 +4,16 @@ use crate::primitives::Timestamp;
 
 /// At most one in `interval` in the long run, and `burst` at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Quota {
-    pub(super) interval: Duration,
-    pub(super) burst: u32,
+pub(crate) struct Quota {
+    pub(crate) interval: Duration,
+    pub(crate) burst: u32,
 }
 
 /// What is left of a [`Quota`]: the generic cell rate algorithm, whose state is one time.
 ///
 /// (The libraries for this ask a clock of their own; here time is an argument.)
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RateLimit {
+pub(crate) struct RateLimit {
     /// When all that was taken will have been made up for.
     settled: Timestamp,
 }
@@ -23,7 +23,7 @@ impl RateLimit {
     ///
     /// # Errors
     /// How long to wait until there is one.
-    pub(super) fn take(&mut self, quota: Quota, now: Timestamp) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, quota: Quota, now: Timestamp) -> Result<(), Duration> {
         let ahead = self.settled.since(now);
         let allowed = quota.interval * quota.burst.saturating_sub(1);
         if ahead > allowed {

@@ -143,3 +143,24 @@ fn whoever_is_put_to_the_user_waits_in_one_state_for_the_answer() {
     net.run(300);
     assert_eq!(state(&mut net).status, SubscriptionStatus::Live);
 }
+
+#[test]
+fn the_roster_that_was_told_of_last_has_a_number_that_grows_with_each_change() {
+    let mut room = Room::with(1);
+    let a = room.subscribers[0];
+    let told = |room: &mut Room| {
+        let code = room.net.endpoint(a).stream_code(room.stream);
+        (state(room, a).roster_version.unwrap(), code.unwrap())
+    };
+    let first = told(&mut room);
+    room.net.run(70_000);
+    assert_eq!(told(&mut room), first, "steps and renewals change nothing");
+    let b = room.join();
+    room.net.run(2000);
+    let second = told(&mut room);
+    assert!(second.0 > first.0 && second.1 != first.1);
+    room.net.unsubscribe(b, room.stream);
+    room.net.run(3000);
+    let third = told(&mut room);
+    assert!(third.0 > second.0 && third.1 != second.1);
+}

@@ -428,6 +428,7 @@ fn a_blocked_device_is_out_its_streams_end_and_what_it_says_has_no_effect() {
     let offer = net.offer(b, held).bytes;
     let refused = net.endpoint(publisher).subscribe(&offer, "", now);
     assert_eq!(refused, Err(EndpointError::Distrusted(Distrust::Blocked)));
+    net.flush(publisher);
 
     // It offers, asks, and ends what it offered.
     let (events, errors) = (net.nodes[&publisher].events.len(), net.nodes[&publisher].errors.len());

@@ -209,3 +209,58 @@ async fn a_subscription_hears_that_its_key_does_not_come() {
     assert_eq!(held.state().await.unwrap().status, SubscriptionStatus::KeyMissing);
     drop(publication);
 }
+
+#[tokio::test]
+async fn a_stream_under_a_known_name_hides_none_that_is_honest_until_the_user_pins_it() {
+    let server = serve(Limits::default()).await;
+    let invite = invite(&server);
+    let [ada, mallory] = ["Ada", "АdА"].map(|name| Identity::generate().with_name(name));
+    let (key, other_key) = (ada.curve25519(), mallory.curve25519());
+    let bob = client(&invite, "Bob").await;
+    // Mallory's is the newer one, and Bob finds out who Ada is when he has seen both.
+    let ada = Client::connect(&invite, ada).await.unwrap();
+    let hers = ada.publish(camera(Admission::Invite)).await.unwrap();
+    sleep(Duration::from_millis(20)).await;
+    let mallory = Client::connect(&invite, mallory).await.unwrap();
+    let forged = mallory.publish(camera(Admission::Invite)).await.unwrap();
+    let (mut room, stream) = (bob.room(), forged.stream());
+    timeout(PATIENCE, room.wait_for(|room| room.is_offered(stream))).await.unwrap().unwrap();
+    assert_eq!(room.borrow().newest("camera", None).unwrap().stream, stream);
+    bob.pin(ada.device(), key, "Ada").await.unwrap();
+    let taken = Some(Distrust::NameTaken(ada.device()));
+    let is_warned = |room: &olmcast::client::RoomView| room.distrust(stream) == taken;
+    timeout(PATIENCE, room.wait_for(is_warned)).await.unwrap().unwrap();
+    assert_eq!(room.borrow().newest("camera", None).unwrap().stream, hers.stream());
+    let held = timeout(PATIENCE, bob.subscribe("camera")).await.unwrap().unwrap();
+    assert_eq!(held.stream(), hers.stream());
+
+    bob.pin(mallory.device(), other_key, "Ada").await.unwrap();
+    timeout(PATIENCE, room.wait_for(|room| room.distrust(stream).is_none()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(room.borrow().newest("camera", None).unwrap().stream, stream);
+}
+
+#[tokio::test]
+async fn of_two_who_offer_under_one_new_name_the_second_is_skipped_and_no_error() {
+    let server = serve(Limits::default()).await;
+    let invite = invite(&server);
+    let (ada, mallory) = (client(&invite, "Ada").await, client(&invite, "Ada").await);
+    let bob = client(&invite, "Bob").await;
+    // He admits Ada to a stream of his own after both have offered theirs.
+    let hers = ada.publish(camera(Admission::Invite)).await.unwrap();
+    sleep(Duration::from_millis(20)).await;
+    let forged = mallory.publish(camera(Admission::Invite)).await.unwrap();
+    let mut room = bob.room();
+    let stream = forged.stream();
+    timeout(PATIENCE, room.wait_for(|room| room.is_offered(stream))).await.unwrap().unwrap();
+    let screen = Publish::new("screen").track(Codec::Opus).with_invite();
+    let screen = bob.publish(screen).await.unwrap();
+    let watched = timeout(PATIENCE, ada.subscribe("screen")).await.unwrap().unwrap();
+    let held = timeout(PATIENCE, bob.subscribe("camera")).await.unwrap().unwrap();
+    assert_eq!(held.stream(), hers.stream());
+    let taken = Some(Distrust::NameTaken(ada.device()));
+    assert_eq!(room.borrow_and_update().distrust(stream), taken);
+    drop((screen, watched));
+}

@@ -20,7 +20,7 @@ async fn client(invite: &Invite, name: &str) -> Client {
 async fn request(events: &mut broadcast::Receiver<ClientEvent>) -> (DeviceId, String) {
     let asked = async {
         loop {
-            if let ClientEvent::Stream(Event::Verification { device, name, state }) =
+            if let ClientEvent::Stream(Event::Verification { device, name, state, .. }) =
                 events.recv().await.unwrap()
                 && state == VerificationState::Requested
             {

@@ -140,7 +140,7 @@ async fn together(
             }
             () = until(farewell) => break,
             event = events.recv() => match event {
-                Ok(ClientEvent::Stream(Event::Verification { device: whose, name, state })) => {
+                Ok(ClientEvent::Stream(Event::Verification { device: whose, name, state, .. })) => {
                     // That we cancelled it, was said.
                     if farewell.is_none() || is_verified {
                         verifying.hear(whose, &name, &state, &mut questions).await?;

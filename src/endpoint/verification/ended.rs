@@ -2,7 +2,7 @@ use super::transaction::{LIFE, SILENCE, Transaction};
 use crate::{
     device::{KnownDevice, Memory, VerificationState, sas::VerifiedPeer},
     primitives::{RoomId, RoomKeys, Timestamp, VerificationId},
-    protocol::{Kind, VerificationMessage},
+    protocol::{Kind, PublicKey, VerificationMessage},
 };
 
 /// A verification that is over, for as long as the other side may not know it.
@@ -11,6 +11,7 @@ pub(super) struct Ended {
     pub(super) id: VerificationId,
     pub(super) number: u64,
     pub(super) name: String,
+    pub(super) curve25519: Option<PublicKey>,
     pub(super) state: VerificationState,
     pub(super) at: Timestamp,
     began: Timestamp,
@@ -33,6 +34,7 @@ impl Ended {
             id: transaction.id,
             number: transaction.number,
             name: transaction.name.clone(),
+            curve25519: transaction.curve25519,
             state,
             at: now,
             began: transaction.began,
@@ -66,6 +68,11 @@ impl Ended {
     /// and need some time to say so.
     pub(super) fn can_be_taken_back(&self, now: Timestamp) -> bool {
         self.is_verified() && now.since(self.began) < LIFE + SILENCE
+    }
+
+    /// The user has decided about the device since, perhaps the same: that is not taken back.
+    pub(super) fn decided(&mut self) {
+        self.trust = None;
     }
 
     /// Restores what was known of the device before, unless the user has decided otherwise since.

@@ -11,7 +11,7 @@ use crate::{
     endpoint::MessageError,
     primitives::{DeviceId, RoomKeys, Timestamp},
     protocol::{CancelReason, Kind, VerificationStart},
-    stream::Effects,
+    stream::{Effects, Quota},
 };
 
 /// Devices that we do not know, and that may wait for our user's answer at once.
@@ -22,6 +22,8 @@ const MAX_REQUESTS: usize = 64;
 const MAX_SEEN: usize = 1024;
 /// So long after our user declined, the same device is not shown to ask again.
 const DECLINED: Duration = Duration::from_secs(30);
+/// How often one device is shown to ask that was not declined: it may take that back, and ask anew.
+const SHOWN: Quota = Quota { interval: DECLINED, burst: 3 };
 
 impl Verifications {
     /// A device asks to be verified.
@@ -39,7 +41,7 @@ impl Verifications {
             return Err(MessageError::Content(Kind::VerificationStart));
         }
         let (id, sequence) = (start.id, start.sequence);
-        if self.seen.get(&peer).is_some_and(|seen| sequence <= *seen) {
+        if self.seen.get(&peer).is_some_and(|seen| sequence <= seen.sequence) {
             return Err(MessageError::Old);
         }
         let keeps_its_key = keeps_its_key(memory, peer, start.curve25519);
@@ -47,6 +49,7 @@ impl Verifications {
         let is_pestering = self.is_pestering(peer, fx.now);
         let is_crowded = self.is_crowded(memory, peer);
         let next_sequence = self.next_sequence(fx.now);
+        let mut is_shown = false;
         match self.running.get_mut(&peer) {
             // Both have asked: one of the two starts counts, on both sides the same.
             Some(ours) if ours.is_unanswered() => {
@@ -61,7 +64,9 @@ impl Verifications {
                 }
             }
             // It has begun anew before we answered.
-            Some(running) if running.state() == VerificationState::Requested => {}
+            Some(running) if running.state() == VerificationState::Requested => {
+                is_shown = running.asks_like(&requested);
+            }
             // It may have lost what is under way. Its start is repeated until that is over.
             Some(_) => return Err(MessageError::Old),
             None if is_pestering => return Err(MessageError::Old),
@@ -71,15 +76,30 @@ impl Verifications {
             }
             None => {}
         }
-        self.note(peer, sequence);
         let was_asked = requested.number == 0;
+        if was_asked && !is_shown && !self.may_be_shown(peer, fx.now) {
+            return Err(MessageError::Old);
+        }
+        self.note(peer, sequence);
         self.running.insert(peer, requested);
         match keeps_its_key {
-            Err(reason) => self.fail(fx, peer, reason),
-            Ok(()) if was_asked => self.tell(fx, peer),
+            Err(reason) => self.fail(fx, memory, peer, reason),
+            Ok(()) if was_asked && !is_shown => self.tell(fx, memory, peer),
             Ok(()) => {}
         }
         Ok(())
+    }
+
+    /// Whether our user was not shown all too often that this device asks. What is not shown now is
+    /// not noted, so that it is when its sender repeats it.
+    fn may_be_shown(&mut self, peer: DeviceId, now: Timestamp) -> bool {
+        let mut shown = self.seen.get(&peer).map(|seen| seen.shown).unwrap_or_default();
+        let may_be = shown.take(SHOWN, now).is_ok();
+        if may_be {
+            self.note(peer, 0);
+            self.seen.entry(peer).and_modify(|seen| seen.shown = shown);
+        }
+        may_be
     }
 
     /// Whether our user has just declined a device.
@@ -106,11 +126,13 @@ impl Verifications {
         self.sequence
     }
 
+    /// Remembers the sequence of a device's start, if it is greater than the one before.
     pub(super) fn note(&mut self, peer: DeviceId, sequence: u64) {
-        self.seen.shift_remove(&peer);
+        let mut seen = self.seen.shift_remove(&peer).unwrap_or_default();
         if self.seen.len() >= MAX_SEEN {
             self.seen.shift_remove_index(0);
         }
-        self.seen.insert(peer, sequence);
+        seen.sequence = seen.sequence.max(sequence);
+        self.seen.insert(peer, seen);
     }
 }

@@ -2,6 +2,7 @@ use indexmap::IndexMap;
 use rand::RngExt;
 
 use super::{
+    VerificationPeer,
     ended::Ended,
     transaction::{Progress, Transaction, envelope, keeps_its_key, send},
 };
@@ -10,7 +11,7 @@ use crate::{
     endpoint::{EndpointError, MessageError},
     primitives::{DeviceId, RoomKeys, Timestamp, VerificationId},
     protocol::{CancelReason, Kind, VerificationCancel, VerificationMessage},
-    stream::{Effects, Event},
+    stream::{Effects, Event, RateLimit},
 };
 
 /// Verifications that are over and remembered.
@@ -22,12 +23,21 @@ pub(crate) struct Verifications {
     pub(super) running: IndexMap<DeviceId, Transaction>,
     /// The last one with each device.
     pub(super) ended: IndexMap<DeviceId, Ended>,
-    /// The sequence of each device's last start.
-    pub(super) seen: IndexMap<DeviceId, u64>,
+    /// What is remembered of each device's starts.
+    pub(super) seen: IndexMap<DeviceId, Seen>,
     /// That of ours.
     pub(super) sequence: u64,
     /// How often `verify` was called.
     count: u64,
+}
+
+/// What is remembered of a device's starts.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// That of the last.
+    pub(super) sequence: u64,
+    /// How often our user was shown that it asks.
+    pub(super) shown: RateLimit,
 }
 
 impl Verifications {
@@ -45,11 +55,11 @@ impl Verifications {
         self.running.values().map(Transaction::poll_timeout).min()
     }
 
-    pub(in crate::endpoint) fn handle_timeout(&mut self, fx: &mut Effects<'_>) {
+    pub(in crate::endpoint) fn handle_timeout(&mut self, fx: &mut Effects<'_>, memory: &Memory) {
         let is_late = |(_, running): &(&DeviceId, &Transaction)| running.deadline() <= fx.now;
         let late: Vec<_> = self.running.iter().filter(is_late).map(|(peer, _)| *peer).collect();
         for peer in late {
-            self.fail(fx, peer, CancelReason::Timeout);
+            self.fail(fx, memory, peer, CancelReason::Timeout);
         }
         self.running.values_mut().for_each(|running| running.repeat(fx));
     }
@@ -61,6 +71,7 @@ impl Verifications {
     pub(super) fn verify(
         &mut self,
         fx: &mut Effects<'_>,
+        memory: &Memory,
         keys: &RoomKeys,
         peer: DeviceId,
     ) -> Result<(), EndpointError> {
@@ -78,19 +89,20 @@ impl Verifications {
         if let Some(running) = self.running.get_mut(&peer) {
             running.number = self.count;
         }
-        self.tell(fx, peer);
+        self.tell(fx, memory, peer);
         Ok(())
     }
 
     pub(super) fn confirm(
         &mut self,
         fx: &mut Effects<'_>,
+        memory: &Memory,
         peer: DeviceId,
     ) -> Result<(), EndpointError> {
         let running = self.running.get_mut(&peer).ok_or(EndpointError::NotVerifying)?;
         match running.confirm(fx).ok_or(EndpointError::NotVerifying)? {
-            Ok(()) => self.tell(fx, peer),
-            Err(reason) => self.fail(fx, peer, reason),
+            Ok(()) => self.tell(fx, memory, peer),
+            Err(reason) => self.fail(fx, memory, peer, reason),
         }
         Ok(())
     }
@@ -99,6 +111,7 @@ impl Verifications {
     pub(in crate::endpoint) fn fail(
         &mut self,
         fx: &mut Effects<'_>,
+        memory: &Memory,
         peer: DeviceId,
         reason: CancelReason,
     ) {
@@ -108,7 +121,14 @@ impl Verifications {
         }
         let bytes = refuse(fx, &running.keys, peer, running.id, reason);
         let state = VerificationState::Cancelled(reason);
-        self.end(fx, peer, Ended::new(running, fx.now, state, Some(bytes)));
+        self.end(fx, memory, peer, Ended::new(running, fx.now, state, Some(bytes)));
+    }
+
+    /// The user has decided about a device by other means.
+    pub(in crate::endpoint) fn decided(&mut self, peer: DeviceId) {
+        if let Some(ended) = self.ended.get_mut(&peer) {
+            ended.decided();
+        }
     }
 
     /// A message of a device, signed by it and for us.
@@ -178,20 +198,29 @@ impl Verifications {
         }
         match progress {
             Ok(Progress::None) => {}
-            Ok(Progress::State) => self.tell(fx, peer),
+            Ok(Progress::State) => self.tell(fx, memory, peer),
             Ok(Progress::Given(reason)) => {
                 if let Some(running) = self.running.shift_remove(&peer) {
                     let state = VerificationState::Cancelled(reason);
-                    self.end(fx, peer, Ended::new(running, fx.now, state, None));
+                    let ended = Ended::new(running, fx.now, state, None);
+                    if ended.number > 0 {
+                        self.end(fx, memory, peer, ended);
+                    } else {
+                        // Our user had no part in it: it is not worth the place of another.
+                        let Ended { curve25519, name, state, .. } = ended;
+                        let of = VerificationPeer::of(memory, peer, curve25519, &name);
+                        tell(fx, peer, of, state);
+                    }
                 }
             }
             Ok(Progress::Verified(verified)) => {
                 if let Some(running) = self.running.shift_remove(&peer) {
-                    self.end(fx, peer, Ended::verified(running, fx.now, memory, &verified));
+                    let ended = Ended::verified(running, fx.now, memory, &verified);
+                    self.end(fx, memory, peer, ended);
                 }
             }
             Err(reason) => {
-                self.fail(fx, peer, reason);
+                self.fail(fx, memory, peer, reason);
                 return Err(MessageError::Content(kind));
             }
         }
@@ -225,7 +254,7 @@ impl Verifications {
 
     /// A message in the name of a device is not what that device would have sent.
     pub(super) fn tampered(&mut self, fx: &mut Effects<'_>, memory: &mut Memory, peer: DeviceId) {
-        self.fail(fx, peer, CancelReason::Tampered);
+        self.fail(fx, memory, peer, CancelReason::Tampered);
         // It is not worth more for having come late.
         let _ = self.take_back(fx, memory, peer, CancelReason::Tampered, Tell::Peer);
     }
@@ -247,26 +276,43 @@ impl Verifications {
             Tell::Peer => Some(refuse(fx, &ended.keys, peer, ended.id, reason)),
             Tell::Nobody => None,
         };
-        self.tell(fx, peer);
+        self.tell(fx, memory, peer);
         Ok(())
     }
 
-    fn end(&mut self, fx: &mut Effects<'_>, peer: DeviceId, ended: Ended) {
+    fn end(&mut self, fx: &mut Effects<'_>, memory: &Memory, peer: DeviceId, ended: Ended) {
         self.ended.shift_remove(&peer);
-        if self.ended.len() >= MAX_ENDED {
-            self.ended.shift_remove_index(0);
-        }
         self.ended.insert(peer, ended);
-        self.tell(fx, peer);
+        self.tell(fx, memory, peer);
+        if self.ended.len() > MAX_ENDED {
+            // Strangers who come and go must not make us forget what can still turn out to have failed.
+            let matters_least = self.ended.values().enumerate().min_by_key(|(age, ended)| {
+                (ended.can_be_taken_back(fx.now), ended.number > 0, *age)
+            });
+            if let Some((at, _)) = matters_least {
+                self.ended.shift_remove_index(at);
+            }
+        }
     }
 
-    pub(super) fn tell(&self, fx: &mut Effects<'_>, device: DeviceId) {
+    pub(super) fn tell(&self, fx: &mut Effects<'_>, memory: &Memory, device: DeviceId) {
         let Some(state) = self.state(device) else { return };
-        let running = self.running.get(&device).map(|running| &running.name);
-        let name = running.or_else(|| self.ended.get(&device).map(|ended| &ended.name));
-        let name = name.cloned().unwrap_or_default();
-        fx.event(Event::Verification { device, name, state });
+        let Some(peer) = self.peer(memory, device) else { return };
+        tell(fx, device, peer, state);
     }
+
+    /// Whom the verification is with: as it says, and as it is known.
+    pub(super) fn peer(&self, memory: &Memory, device: DeviceId) -> Option<VerificationPeer> {
+        let running = self.running.get(&device).map(|r| (r.curve25519, &r.name));
+        let ended = || self.ended.get(&device).map(|e| (e.curve25519, &e.name));
+        let (curve25519, name) = running.or_else(ended)?;
+        Some(VerificationPeer::of(memory, device, curve25519, name))
+    }
+}
+
+fn tell(fx: &mut Effects<'_>, device: DeviceId, peer: VerificationPeer, state: VerificationState) {
+    let VerificationPeer { name, known, distrust } = peer;
+    fx.event(Event::Verification { device, name, known, distrust, state });
 }
 
 /// Whether the other side is told.

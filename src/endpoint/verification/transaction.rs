@@ -7,6 +7,7 @@ use crate::{
             Accepted, Agreed, Comparing, Confirmed, KeySent, Party, Requested, Started,
             VerifiedPeer,
         },
+        tidy,
     },
     primitives::{DeviceId, RoomId, RoomKeys, Timestamp, VerificationId},
     protocol::{CancelReason, Kind, PublicKey, VerificationMessage, VerificationStart},
@@ -25,8 +26,9 @@ pub(super) struct Transaction {
     /// Which call of `verify` it belongs to; 0 as long as only the other side has asked.
     pub(super) number: u64,
     peer: DeviceId,
-    /// What the other side calls itself.
+    /// What the other side calls itself, as it may be shown, and its key, once it has said so.
     pub(super) name: String,
+    pub(super) curve25519: Option<PublicKey>,
     pub(super) began: Timestamp,
     heard_at: Option<Timestamp>,
     /// `None` only while it changes, and once it has failed.
@@ -85,10 +87,10 @@ impl Transaction {
         start: VerificationStart,
         payload: &[u8],
     ) -> Self {
-        let (id, name) = (start.id, start.name.clone());
+        let (id, name, curve25519) = (start.id, tidy(&start.name), start.curve25519);
         let requested = Requested::new(keys.room(), peer, start, payload);
         let mut transaction = Self::new(now, keys, peer, id, Stage::Requested(requested));
-        transaction.name = name;
+        (transaction.name, transaction.curve25519) = (name, Some(curve25519));
         transaction.heard.push((Kind::VerificationStart, payload.to_vec()));
         transaction.heard_at = Some(now);
         transaction
@@ -107,6 +109,7 @@ impl Transaction {
             number: 0,
             peer,
             name: String::new(),
+            curve25519: None,
             began: now,
             heard_at: None,
             stage: Some(stage),
@@ -131,6 +134,11 @@ impl Transaction {
 
     pub(super) fn is_of(&self, room: RoomId, id: VerificationId) -> bool {
         (self.keys.room(), self.id) == (room, id)
+    }
+
+    /// Whether it asks for the same as another that our user was shown.
+    pub(super) fn asks_like(&self, other: &Self) -> bool {
+        (&self.name, self.curve25519) == (&other.name, other.curve25519)
     }
 
     /// Whether we have asked and were not answered.
@@ -262,7 +270,7 @@ impl Transaction {
                     return Err(CancelReason::Version);
                 }
                 keeps_its_key(memory, self.peer, accept.curve25519)?;
-                self.name.clone_from(&accept.name);
+                (self.name, self.curve25519) = (tidy(&accept.name), Some(accept.curve25519));
                 let sent = started.accepted(accept, payload);
                 let key = Message::Key(sent.our_key());
                 self.say(fx, vec![(key.kind(), key.payload())]);

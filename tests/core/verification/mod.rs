@@ -7,6 +7,7 @@ mod deviations;
 mod ends;
 mod foreign;
 mod mutations;
+mod names;
 mod pesterers;
 mod requests;
 
@@ -39,6 +40,8 @@ struct Table {
     /// By age, the id of the first being the smallest.
     devices: Vec<DeviceId>,
     states: Vec<(DeviceId, DeviceId, VerificationState)>,
+    /// The same, with all that is shown.
+    shown: Vec<(DeviceId, Event)>,
     /// What happened besides.
     events: Vec<(DeviceId, Event)>,
     errors: Vec<(DeviceId, MessageError)>,
@@ -61,6 +64,7 @@ impl Table {
             endpoints: BTreeMap::new(),
             devices: Vec::new(),
             states: Vec::new(),
+            shown: Vec::new(),
             events: Vec::new(),
             errors: Vec::new(),
             carry: faithful(),
@@ -125,9 +129,21 @@ impl Table {
         [self.state(a, b), self.state(b, a)]
     }
 
-    /// Asserts that both sides failed, for this reason.
+    /// Asserts that both sides failed, for this reason, and were told so. What was only asked for, and
+    /// taken back, is not remembered.
     fn failed(&self, reason: CancelReason) {
-        assert_eq!(self.ends(), [(); 2].map(|()| Some(VerificationState::Cancelled(reason))));
+        let failed = VerificationState::Cancelled(reason);
+        let (a, b) = (self.a(), self.b());
+        for (of, with) in [(a, b), (b, a)] {
+            let told = self.states.iter().filter(|told| (told.0, told.1) == (of, with));
+            let told: Vec<_> = told.map(|(_, _, state)| state).collect();
+            assert_eq!(told.last(), Some(&&failed));
+            let was_only_asked = told.iter().rev().nth(1) == Some(&&VerificationState::Requested);
+            match self.state(of, with) {
+                None => assert!(was_only_asked),
+                state => assert_eq!(state, Some(failed.clone())),
+            }
+        }
     }
 
     fn verified(&self) {
@@ -244,8 +260,11 @@ impl Table {
                     }
                     self.log.push((from, to, bytes));
                 }
-                Output::Event(Event::Verification { device, state, .. }) => {
-                    self.states.push((from, device, state));
+                Output::Event(event @ Event::Verification { .. }) => {
+                    if let Event::Verification { device, state, .. } = event.clone() {
+                        self.states.push((from, device, state));
+                    }
+                    self.shown.push((from, event));
                 }
                 Output::Event(event) => self.events.push((from, event)),
                 _ => {}

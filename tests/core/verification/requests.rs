@@ -152,7 +152,9 @@ fn a_request_that_its_sender_takes_back_is_gone() {
     table.run(100);
     table.cancel(a, b);
     table.run(100);
-    table.failed(CancelReason::User);
+    let cancelled = VerificationState::Cancelled(CancelReason::User);
+    assert_eq!(table.ends(), [Some(cancelled.clone()), None]);
+    assert_eq!(table.states.last(), Some(&(b, a, cancelled)), "it is told");
     let (room, now) = (table.invite.room(), table.time());
     // It is a new one that this begins.
     table.at(b).verify(room, a, now).unwrap();

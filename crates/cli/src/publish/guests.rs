@@ -196,7 +196,7 @@ impl<'a> Desk<'a> {
                 };
                 eprintln!("new key from {position} on{why}");
             }
-            Event::Verification { device, name, state } => {
+            Event::Verification { device, name, state, .. } => {
                 self.verifying.hear(*device, name, state, &mut self.questions).await?;
             }
             _ => {}

@@ -97,7 +97,7 @@ impl<'a> Seat<'a> {
             ClientEvent::VaultFailed(error) => {
                 eprintln!("what is decided now is not kept: {error}; trying again");
             }
-            ClientEvent::Stream(Event::Verification { device, name, state }) => {
+            ClientEvent::Stream(Event::Verification { device, name, state, .. }) => {
                 self.verifying.hear(*device, name, state, &mut self.questions).await?;
             }
             ClientEvent::Stream(Event::Distrusted { stream, name, distrust }) => eprintln!(
