@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{console::shown, naming::fingerprint, qr::Picture, vault};
+use crate::{console::quoted, naming::fingerprint, qr::Picture, vault};
 
 /// Show who this device is; make it, if it is not there yet.
 ///
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("device         {}", card.device);
     println!("fingerprint    {}", fingerprint(&card.device));
     println!("curve25519     {}", card.curve25519.0.to_base64());
-    println!("name           {}", shown(&card.name));
+    println!("name           {}", quoted(&card.name));
     println!("code           {code}");
     // In a file or a pipe nobody could tell what is dark.
     if stdout().is_terminal() {

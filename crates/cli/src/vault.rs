@@ -145,9 +145,17 @@ impl Named {
     /// Says who this device is, and whether it will be tomorrow.
     pub(crate) fn introduce(&self, device: DeviceId) {
         eprintln!("this device is {device}");
-        if self.vault.vault.is_none() {
-            eprintln!("it is new and is forgotten at the end; --vault keeps it");
+        if !self.is_kept() {
+            eprintln!(
+                "it is new and is forgotten at the end; --vault keeps it, whom it verified or \
+                 blocked, and that a room is closed"
+            );
         }
+    }
+
+    /// Whether it will be the same tomorrow, and remember what was decided.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.vault.vault.is_some()
     }
 
     fn named(&self, mut vault: Vault) -> anyhow::Result<Vault> {

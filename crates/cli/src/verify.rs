@@ -15,10 +15,10 @@ use tokio::{
 };
 
 use crate::{
-    console::{Console, interruption, unless_interrupted},
+    console::{Console, interruption, quoted, unless_interrupted},
     devices::{Target, not_ourselves},
     naming::{called, fingerprint},
-    questions::{Answer, Question, Questions, yes_or_no},
+    questions::{Answer, Question, Questions, TOO_SOON, yes_or_no},
     vault,
     verifying::Verifying,
 };
@@ -29,8 +29,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Make sure that a device is whose you think it is.
 ///
 /// With a DEVICE, two people verify each other, wherever they are: each runs this with the other's
-/// id, in either order, and they compare seven emojis or three numbers by another way: by voice, or
-/// in person. Nobody in between, nor the key service, can make them the same.
+/// id, in either order, and they compare seven emojis or three numbers by another way: in person, or
+/// by a voice that they know; never by what this room, its stream or its service carries, which may
+/// be what is in between. Nobody in between can make them the same. Answer y if all are the same and n
+/// if not: then nobody is verified, and both are told why. Ctrl-C only stops.
+///
+/// What is compared says that there is nobody in between, and not whose device it is: it is whose
+/// owner you compare with. Before it, is said what is known of the device and of its name.
 ///
 /// With a CODE, which `olmcast id` printed for the other and which you take from their own hand or
 /// screen, that is all: no service is needed. It holds for this side; the other takes your code.
@@ -86,7 +91,7 @@ fn by_card(mut vault: Vault, card: &DeviceCard) -> anyhow::Result<ExitCode> {
     println!("{who} is verified; the code says, and that is known of it now:");
     println!("  fingerprint  {}", fingerprint(&card.device));
     println!("  curve25519   {}", card.curve25519.0.to_base64());
-    println!("  name         {}", crate::console::shown(&card.name));
+    println!("  name         {}", quoted(&card.name));
     if other_key {
         println!("before this it was known with another Curve25519 key");
     } else if let Some(distrust) = namesake {
@@ -123,7 +128,7 @@ async fn together(
     // Once it is over, what was said last is on its way, and may be taken back.
     let mut farewell: Option<Instant> = None;
     loop {
-        if let Some(question) = questions.unshown() {
+        if let Some(question) = questions.unshown(Instant::now().into_std()) {
             eprintln!("{question}");
         }
         tokio::select! {
@@ -138,28 +143,36 @@ async fn together(
                 Ok(ClientEvent::Stream(Event::Verification { device: whose, name, state, .. })) => {
                     // That we cancelled it, was said.
                     if farewell.is_none() || is_verified {
-                        verifying.hear(whose, &name, &state, &mut questions);
+                        verifying.hear(whose, &name, &state, &mut questions).await?;
                     }
                     if whose == device && state.is_over() {
                         is_verified = state == VerificationState::Verified;
                         farewell.get_or_insert(Instant::now() + FAREWELL);
                     }
                 }
+                Err(RecvError::Lagged(_)) => {
+                    for (whose, state) in verifying.catch_up(&mut questions).await? {
+                        if whose == device && state.as_ref().is_none_or(VerificationState::is_over) {
+                            is_verified = state == Some(VerificationState::Verified);
+                            farewell.get_or_insert(Instant::now() + FAREWELL);
+                        }
+                    }
+                }
                 Ok(ClientEvent::ServiceUp) => eprintln!("connected to the key service"),
                 Ok(ClientEvent::ServiceDown(reason)) => eprintln!("{reason}"),
                 Ok(ClientEvent::ServiceRefused(code)) => bail!("the key service refused: {code}"),
                 Ok(ClientEvent::VaultFailed(error)) => bail!("the vault cannot be written: {error}"),
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Ok(_) => {}
                 Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
             },
-            line = console.line() => match yes_or_no(&line) {
-                Some(yes) => match questions.answer(yes, Instant::now().into_std()) {
+            line = console.line() => match yes_or_no(&line.text) {
+                Some(yes) => match questions.answer(yes, line.typed) {
                     Answer::Yes(Question::Match(whose)) => verifying.answer(whose, true).await?,
                     Answer::No(Question::Match(whose)) => verifying.answer(whose, false).await?,
-                    Answer::TooSoon => eprintln!("that is another question now; answer again"),
+                    Answer::TooSoon => eprintln!("{TOO_SOON}"),
                     _ => eprintln!("nothing is asked yet"),
                 },
-                None if line.is_empty() => {}
+                None if line.text.is_empty() => {}
                 None => eprintln!("answer y or n; Ctrl-C cancels"),
             },
         }

@@ -5,7 +5,10 @@ mod target;
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
-use olmcast::{client::Vault, primitives::DeviceId};
+use olmcast::{
+    client::Vault,
+    primitives::{DeviceId, RoomId},
+};
 
 use crate::{directory, naming::fingerprint, vault};
 pub(crate) use target::Target;
@@ -60,6 +63,14 @@ enum Command {
         #[arg(value_name = "DEVICE", allow_hyphen_values = true)]
         target: String,
     },
+    /// Let in again whoever has the link of a room that is closed
+    ///
+    /// Also who was kicked, with a new device: they have the link. Those who are blocked stay so.
+    Reopen {
+        /// The room, as `olmcast devices` lists it
+        #[arg(value_name = "ROOM", allow_hyphen_values = true)]
+        room: RoomId,
+    },
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -84,6 +95,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             })?;
             ensure!(forgotten, "{called} is not known");
             println!("forgot {called}");
+        }
+        Some(Command::Reopen { room }) => {
+            let was_closed = vault.update(|identity| identity.memory_mut().reopen(room))?;
+            ensure!(was_closed, "the room {room} is not closed; see `olmcast devices`");
+            println!(
+                "opened the room {room} again: whoever has its link can come in, also who was \
+                 kicked, with a new device"
+            );
         }
     }
     Ok(())

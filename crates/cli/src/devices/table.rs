@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use olmcast::device::{Memory, TrustState};
 
-use crate::{console::shown, naming::fingerprint};
+use crate::{console::in_column, naming::fingerprint};
 
 /// Prints whom a device knows.
 pub(crate) fn print(memory: &Memory) {
@@ -29,7 +29,7 @@ fn table(memory: &Memory) -> String {
         _ => 2,
     };
     devices.sort_by_cached_key(|known| (order(known.state), known.name.clone(), known.device));
-    let names: Vec<_> = devices.iter().map(|known| shown(&known.name)).collect();
+    let names: Vec<_> = devices.iter().map(|known| in_column(&known.name)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(4);
     let mut table = format!("{:<11}  {:<width$}  {:<8}  FINGERPRINT\n", "STATE", "NAME", "DEVICE");
     for (known, name) in devices.iter().zip(&names) {
@@ -57,7 +57,9 @@ fn closed(memory: &Memory) -> String {
         let _ = writeln!(text, "  room {room}");
     }
     text.push_str(
-        "to let others in, make a new room and give its link to them: olmcast room new\n",
+        "to let others in, make a new room and give its link to them: olmcast room new\n\
+         or let in whoever has the link, also who was removed, with a new device:\n\
+         olmcast devices reopen ROOM\n",
     );
     text
 }
@@ -84,10 +86,10 @@ mod tests {
         assert_eq!(rows.len(), 4, "{text}");
         let row = |state: &str, name: &str, at: usize| {
             let device = keys(at).0;
-            format!("{state:<11}  {name:<12}  {}  {}", device.short(), fingerprint(&device))
+            format!("{state:<11}  {name:<14}  {}  {}", device.short(), fingerprint(&device))
         };
-        assert_eq!(rows[1], row("verified", "Ada Lovelace", 2));
-        assert_eq!(rows[2], row("seen before", "Bob[2J", 1));
+        assert_eq!(rows[1], row("verified", "«Ada Lovelace»", 2));
+        assert_eq!(rows[2], row("seen before", "«Bob[2J»", 1));
         assert_eq!(rows[3], row("blocked", "", 0));
         assert_eq!(closed(ours.memory()), "");
     }

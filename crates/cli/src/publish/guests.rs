@@ -1,17 +1,21 @@
 //! Those who ask for a stream, and those who hold it.
 
-use std::{collections::HashMap, fmt::Write, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+    time::Instant,
+};
 
 use olmcast::{
     client::{Client, ClientEvent, Publication},
     device::Distrust,
-    endpoint::{AskingState, Event, RotationCause},
+    endpoint::{AskingState, Event, Refusal, RotationCause},
     primitives::DeviceId,
 };
 
-use super::commands::trust;
+use super::seldom::Seldom;
 use crate::{
-    naming::{called, fingerprint},
+    naming::{called, fingerprint, trust},
     questions::{Question, Questions},
     verifying::Verifying,
 };
@@ -26,18 +30,49 @@ pub(super) struct Desk<'a> {
     names: HashMap<DeviceId, String>,
     /// Those who are asked about, and by which question.
     asked: HashMap<DeviceId, u64>,
+    /// Those who were let in since this began.
+    let_in: HashSet<DeviceId>,
+    /// Whoever is refused may ask again and again.
+    refused: Seldom<(DeviceId, Refusal)>,
+    /// Whether what is decided is kept for longer than this runs.
+    pub(super) is_kept: bool,
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn new(client: &'a Client, publication: &'a Publication) -> Self {
-        let verifying = Verifying::new(client);
-        let (questions, names, asked) = (Questions::default(), HashMap::new(), HashMap::new());
-        Self { client, publication, questions, verifying, names, asked }
+    pub(super) fn new(client: &'a Client, publication: &'a Publication, is_kept: bool) -> Self {
+        Self {
+            client,
+            publication,
+            questions: Questions::default(),
+            verifying: Verifying::new(client),
+            names: HashMap::new(),
+            asked: HashMap::new(),
+            let_in: HashSet::new(),
+            refused: Seldom::default(),
+            is_kept,
+        }
+    }
+
+    /// Whether a device was let into this room, as far as this run knows.
+    pub(super) async fn has_been_let_in(&self, device: DeviceId) -> anyhow::Result<bool> {
+        let holders = self.publication.holders().await?;
+        Ok(self.let_in.contains(&device) || holders.iter().any(|holder| holder.device == device))
+    }
+
+    /// Events were lost: looks how it all stands.
+    pub(super) async fn catch_up(&mut self) -> anyhow::Result<()> {
+        eprintln!("more happened than could be shown; `holders` shows who watches");
+        for holder in self.publication.holders().await? {
+            self.let_in.insert(holder.device);
+            self.names.insert(holder.device, holder.name);
+        }
+        self.verifying.catch_up(&mut self.questions).await?;
+        self.look().await
     }
 
     /// Puts the next question on the screen, if it is not there yet.
     pub(super) fn show_question(&mut self) {
-        if let Some(question) = self.questions.unshown() {
+        if let Some(question) = self.questions.unshown(Instant::now()) {
             eprintln!("{question}");
         }
     }
@@ -49,7 +84,7 @@ impl<'a> Desk<'a> {
 
     /// Lets a device in that asks, or not.
     pub(super) async fn decide(&mut self, device: DeviceId, admit: bool) -> anyhow::Result<()> {
-        self.questions.withdraw(Question::Admit(device), Instant::now());
+        self.questions.withdraw(Question::Admit(device));
         let decided = if admit {
             // As what it was when it was put on the screen.
             let request = self.asked.get(&device).copied().unwrap_or_default();
@@ -62,17 +97,17 @@ impl<'a> Desk<'a> {
 
     /// Looks who waits for an answer: whoever has left meanwhile need not be asked about.
     pub(super) async fn look(&mut self) -> anyhow::Result<()> {
-        let (asking, now) = (self.publication.asking().await?, Instant::now());
+        let asking = self.publication.asking().await?;
         for (device, _) in std::mem::take(&mut self.asked) {
             if !asking.iter().any(|asking| asking.device == device) {
-                self.questions.withdraw(Question::Admit(device), now);
+                self.questions.withdraw(Question::Admit(device));
             }
         }
         for asking in asking {
             let text = self.question(&asking).await?;
             self.names.insert(asking.device, asking.name);
             self.asked.insert(asking.device, asking.request);
-            self.questions.ask(Question::Admit(asking.device), text, now);
+            self.questions.ask(Question::Admit(asking.device), text);
         }
         Ok(())
     }
@@ -117,7 +152,7 @@ impl<'a> Desk<'a> {
                 eprintln!("what is decided now is not kept: {error}; trying again");
             }
             ClientEvent::Stream(event) => {
-                self.hear_of_stream(event);
+                self.hear_of_stream(event).await?;
                 // Whoever asks is shown at once, and who need not be asked about any more is not.
                 if let Event::JoinRequest { .. }
                 | Event::Refused { .. }
@@ -132,16 +167,19 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    fn hear_of_stream(&mut self, event: &Event) {
+    async fn hear_of_stream(&mut self, event: &Event) -> anyhow::Result<()> {
         match event {
             Event::JoinRequest { device, name, .. } => {
                 self.names.insert(*device, name.clone());
             }
             Event::Refused { device, reason, .. } => {
-                eprintln!("{} was refused: {reason}", self.name(device));
+                if self.refused.is_news((*device, *reason), Instant::now()) {
+                    eprintln!("{} was refused: {reason}", self.name(device));
+                }
                 self.names.remove(device);
             }
             Event::HolderJoined { device, name, position, .. } => {
+                self.let_in.insert(*device);
                 self.names.insert(*device, name.clone());
                 eprintln!("{} joined and reads from {position} on", self.name(device));
             }
@@ -159,9 +197,10 @@ impl<'a> Desk<'a> {
                 eprintln!("new key from {position} on{why}");
             }
             Event::Verification { device, name, state, .. } => {
-                self.verifying.hear(*device, name, state, &mut self.questions);
+                self.verifying.hear(*device, name, state, &mut self.questions).await?;
             }
             _ => {}
         }
+        Ok(())
     }
 }

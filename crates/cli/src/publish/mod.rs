@@ -4,11 +4,17 @@ mod admission;
 mod commands;
 mod guests;
 mod media;
+mod seldom;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
-use olmcast::{client::Client, endpoint::Publish, primitives::Invite};
+use olmcast::{
+    client::Client,
+    device::TrustState,
+    endpoint::{Admission, Publish},
+    primitives::Invite,
+};
 use tokio::{
     sync::broadcast::error::RecvError,
     time::{interval, sleep},
@@ -57,11 +63,14 @@ const LOOK: Duration = Duration::from_secs(1);
 ///   admit DEVICE, refuse DEVICE   let somebody in who asks, or not; or answer y or n when asked
 ///   kick DEVICE, block DEVICE     lock somebody out: within a second, and for good
 ///   verify DEVICE                 verify each other; then y if both screens show the same, or n
+///   decline DEVICE                do not take part in what another wants to verify
 ///   code                          a number that all who watch can compare
+///   reopen                        let in again whoever has the link, after a kick or a block
 ///   end                           end the stream
 ///
-/// DEVICE is how an id begins, or a name. A kick and a block close the room to devices that were not
-/// admitted before: who was removed still has its link.
+/// DEVICE is an id, how it begins (8 characters or more), or a name. A kick closes the room to devices
+/// that were not admitted before, and so does a block of one that was let in: who was removed still
+/// has its link. What was typed before a question could be read, is no answer to it.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = RECIPES)]
 pub(crate) struct Arguments {
@@ -108,15 +117,26 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let admission = admission::read(&arguments.admit)?;
     let client = unless_interrupted(async {
         let vault = arguments.device.open_or_generate()?;
-        Ok(Client::connect_with(&invite, vault, &trust).await?)
+        let mut known = vault.identity().memory().trust().iter().map(|known| known.state);
+        let nobody_is_verified = !known.any(|state| state == TrustState::Verified);
+        drop(known);
+        let client = Client::connect_with(&invite, vault, &trust).await?;
+        Ok((client, nobody_is_verified))
     });
-    let client = client.await?;
+    let (client, nobody_is_verified) = client.await?;
+    let nobody_may_watch = nobody_is_verified && matches!(admission, Admission::Verified);
     let (whip, whep) = crate::address::at_relay(&arguments.relay)?;
     let publish = Publish::new(&arguments.stream).media(whep).admission(admission);
     let mut events = client.events();
     let publication = client.publish(media.offer(publish)).await?;
     arguments.device.introduce(client.device());
     eprintln!("publishing «{}»; commands: {COMMANDS}", arguments.stream);
+    if nobody_may_watch {
+        eprintln!(
+            "nobody can watch until you have verified somebody in this run: verify DEVICE; whom you \
+             verified before, only a --vault knows"
+        );
+    }
     if media.video.as_ref().is_some_and(|file| file.is_reordered) {
         eprintln!(
             "the video has B-frames, which viewers may show in the wrong order; encode it with \
@@ -125,7 +145,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 
     let mut console = Console::open();
-    let mut desk = Desk::new(&client, &publication);
+    let mut desk = Desk::new(&client, &publication, arguments.device.is_kept());
     {
         let send = media.send(&publication, &whip);
         let end = interrupted();
@@ -141,7 +161,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 }
                 event = events.recv() => match event {
                     Ok(event) => desk.hear(&event).await?,
-                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Lagged(_)) => desk.catch_up().await?,
                     Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
                 },
                 _ = look.tick() => desk.look().await?,

@@ -45,7 +45,7 @@ pub(super) async fn find(arguments: &Arguments, client: &Client) -> Result<Offer
                     eprintln!(
                         "{} offers it, who is not verified; verify each other with: verify {}",
                         called(&offer.content.name, &publisher),
-                        publisher.short(),
+                        publisher,
                     );
                 }
             }

@@ -6,8 +6,7 @@ use anyhow::bail;
 use olmcast::{
     client::{Client, ClientError, ClientEvent, Subscription},
     device::TrustState,
-    endpoint::{Ended, Event},
-    primitives::StreamRef,
+    endpoint::{Ended, Event, SubscriptionStatus},
 };
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -82,7 +81,7 @@ impl<'a> Following<'a> {
         events: Receiver<ClientEvent>,
     ) -> anyhow::Result<()> {
         let offer = subscription.offer().clone();
-        let over = over(events, offer.stream);
+        let over = over(events, subscription);
         let unverified = unverified(self.arguments, subscription);
         tokio::pin!(over, unverified);
         if let Some(out) = &self.arguments.out {
@@ -182,11 +181,28 @@ async fn unverified(arguments: &Arguments, subscription: &Subscription) {
 }
 
 /// Resolves when the subscription is over: without an error if the stream may come again.
-async fn over(mut events: Receiver<ClientEvent>, ours: StreamRef) -> anyhow::Result<()> {
+async fn over(
+    mut events: Receiver<ClientEvent>,
+    subscription: &Subscription,
+) -> anyhow::Result<()> {
+    let ours = subscription.stream();
     loop {
         let event = match events.recv().await {
             Ok(ClientEvent::Stream(event)) => event,
-            Ok(_) | Err(RecvError::Lagged(_)) => continue,
+            Ok(_) => continue,
+            // That it is over may be among what was lost.
+            Err(RecvError::Lagged(_)) => match subscription.state().await {
+                Ok(state) => match state.status {
+                    SubscriptionStatus::Closed(Some(code)) => bail!("no key any more: {code}"),
+                    SubscriptionStatus::Closed(None) => return Ok(()),
+                    _ => continue,
+                },
+                Err(ClientError::StreamEnded) => {
+                    eprintln!("the stream is over");
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            },
             Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
         };
         match event {

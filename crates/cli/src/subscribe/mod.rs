@@ -30,9 +30,11 @@ use seat::{Left, Seat};
 ///   state           whether the stream can be watched, since when, and by whom it is
 ///   code            a number that the publisher and all who watch can compare
 ///   verify DEVICE   verify each other; then y if both screens show the same, or n
+///   decline DEVICE  do not take part in what another wants to verify
 ///   leave           leave
 ///
-/// DEVICE is how an id begins, or a name.
+/// DEVICE is an id, how it begins (8 characters or more), or a name. What was typed before a question
+/// could be read, is no answer to it.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {

@@ -11,10 +11,12 @@ use olmcast::{
 };
 use tokio::time::sleep;
 
-use crate::{console::shown, naming::called};
+use crate::naming::{self, called};
 
 /// How often it is looked how the stream does.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often the code is worked out at most: that costs some ms.
+const CODE: Duration = Duration::from_secs(5);
 /// How often it is said that a key is still waited for.
 const REMIND: Duration = Duration::from_secs(15);
 
@@ -35,10 +37,15 @@ struct Shown {
     status: Option<SubscriptionStatus>,
     trust: Option<TrustState>,
     reminded: u32,
-    /// The code, and what it was worked out from: that costs some ms.
+    /// The code that is on the screen.
     code: Option<StreamCode>,
-    coded: Option<(Option<Generation>, Option<u32>)>,
+    /// When it was worked out last, and from what.
+    coded: Option<(Timestamp, Stands)>,
 }
+
+/// As long as this is the same, the code is, too. That as many hold the key does not say that they are
+/// the same.
+type Stands = (Option<Generation>, Option<u64>, Option<u32>);
 
 impl Screen {
     /// From now on this stream is shown.
@@ -64,20 +71,19 @@ impl Screen {
         let Some(subscription) = self.subscription() else { return };
         // Of one that is over, whoever receives it says why.
         let Ok(state) = subscription.state().await else { return };
-        let stands = (state.position.map(|position| position.generation), state.holders);
         let wants_code = self.with_shown(&subscription, |shown| {
-            for line in shown.news(&state, Client::now()) {
+            let now = Client::now();
+            for line in shown.news(&state, now) {
                 eprintln!("{line}");
             }
-            let is_live = state.status == SubscriptionStatus::Live;
-            is_live && shown.coded.replace(stands) != Some(stands)
+            shown.wants_code(&state, now)
         });
         if wants_code == Some(true)
             && let Ok(Some(code)) = subscription.code().await
         {
             self.with_shown(&subscription, |shown| {
-                if shown.code.replace(code) != Some(code) {
-                    eprintln!("stream code {code}");
+                if let Some(line) = shown.news_of_code(code) {
+                    eprintln!("{line}");
                 }
             });
         }
@@ -131,15 +137,27 @@ impl Screen {
 
 /// What is known of the publisher, beside what it calls itself.
 pub(super) fn trust(state: &SubscriptionState) -> String {
-    match &state.known {
-        Some(known) if known.name != state.name => {
-            format!("{} as «{}»", known.state, shown(&known.name))
-        }
-        _ => state.trust().to_string(),
-    }
+    naming::trust(state.known.as_ref(), &state.name)
 }
 
 impl Shown {
+    /// Whether the code is to be worked out now.
+    fn wants_code(&mut self, state: &SubscriptionState, now: Timestamp) -> bool {
+        let generation = state.position.map(|position| position.generation);
+        let stands = (generation, state.roster_version, state.holders);
+        let is_due = self.coded.is_none_or(|(coded, of)| of != stands && now.since(coded) >= CODE);
+        let wants = is_due && state.status == SubscriptionStatus::Live;
+        if wants {
+            self.coded = Some((now, stands));
+        }
+        wants
+    }
+
+    /// What is to be said of this code.
+    fn news_of_code(&mut self, code: StreamCode) -> Option<String> {
+        (self.code.replace(code) != Some(code)).then(|| format!("stream code {code}"))
+    }
+
     /// What is to be said now.
     fn news(&mut self, state: &SubscriptionState, now: Timestamp) -> Vec<String> {
         let mut news = Vec::new();
@@ -248,6 +266,27 @@ mod tests {
         let said = shown.news(&state(SubscriptionStatus::Live), at(1002));
         assert_eq!(said, ["the publisher is heard of again"]);
         assert!(shown.news(&state(SubscriptionStatus::Closed(None)), at(1003)).is_empty());
+    }
+
+    #[test]
+    fn the_code_is_worked_out_anew_when_others_hold_the_key_though_they_are_as_many() {
+        let of_roster = |version| SubscriptionState {
+            holders: Some(2),
+            roster_version: Some(version),
+            ..state(SubscriptionStatus::Live)
+        };
+        let mut shown = Shown::default();
+        assert!(shown.wants_code(&of_roster(1), at(0)));
+        assert!(!shown.wants_code(&of_roster(1), at(100)));
+        assert!(shown.wants_code(&of_roster(2), at(101)));
+        // Not for each of many changes, and always after the last.
+        let looks = (102..164).filter(|second| shown.wants_code(&of_roster(*second), at(*second)));
+        assert_eq!(looks.count(), 12);
+        assert!(shown.wants_code(&of_roster(163), at(166)));
+        assert!(!shown.wants_code(&of_roster(163), at(1000)));
+        let stalled =
+            SubscriptionState { roster_version: None, ..state(SubscriptionStatus::Stalled) };
+        assert!(!shown.wants_code(&stalled, at(1001)));
     }
 
     #[test]

@@ -15,14 +15,14 @@ use tokio::{
 
 use super::{Arguments, screen::Screen};
 use crate::{
-    console::{Console, interrupted},
+    console::{Console, Line, interrupted},
     naming::{called, find},
-    questions::{Answer, Question, Questions, yes_or_no},
+    questions::{Answer, Question, Questions, TOO_SOON, yes_or_no},
     verifying::Verifying,
 };
 
-const COMMANDS: &str = "state · code · verify DEVICE · y · n · leave (DEVICE: how its id begins, or \
-                        its name)";
+const COMMANDS: &str = "state · code · verify DEVICE · decline DEVICE · y · n · leave (DEVICE: its id, \
+                        how that begins, or its name)";
 
 /// Why it ended, if not for an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl<'a> Seat<'a> {
         let watching = screen.watch();
         tokio::pin!(over, left, watching);
         let left = loop {
-            if let Some(question) = self.questions.unshown() {
+            if let Some(question) = self.questions.unshown(Instant::now()) {
                 eprintln!("{question}");
             }
             tokio::select! {
@@ -70,8 +70,10 @@ impl<'a> Seat<'a> {
                 () = &mut over => break Left::TimeOver,
                 () = &mut watching => {}
                 event = events.recv() => match event {
-                    Ok(event) => self.hear(&event)?,
-                    Err(RecvError::Lagged(_)) => {}
+                    Ok(event) => self.hear(&event).await?,
+                    Err(RecvError::Lagged(_)) => {
+                        self.verifying.catch_up(&mut self.questions).await?;
+                    }
                     Err(RecvError::Closed) => bail!("this device connected from elsewhere"),
                 },
                 line = console.line() => match self.obey(&line).await {
@@ -85,7 +87,7 @@ impl<'a> Seat<'a> {
         Ok(left)
     }
 
-    fn hear(&mut self, event: &ClientEvent) -> anyhow::Result<()> {
+    async fn hear(&mut self, event: &ClientEvent) -> anyhow::Result<()> {
         match event {
             ClientEvent::ServiceUp => eprintln!("connected to the key service"),
             ClientEvent::ServiceDown(reason) => {
@@ -96,7 +98,7 @@ impl<'a> Seat<'a> {
                 eprintln!("what is decided now is not kept: {error}; trying again");
             }
             ClientEvent::Stream(Event::Verification { device, name, state, .. }) => {
-                self.verifying.hear(*device, name, state, &mut self.questions);
+                self.verifying.hear(*device, name, state, &mut self.questions).await?;
             }
             ClientEvent::Stream(Event::Distrusted { stream, name, distrust }) => eprintln!(
                 "a stream of {} is not taken: {distrust}",
@@ -108,12 +110,13 @@ impl<'a> Seat<'a> {
     }
 
     /// Carries out a command line. False if the user leaves.
-    async fn obey(&mut self, line: &str) -> anyhow::Result<bool> {
+    async fn obey(&mut self, line: &Line) -> anyhow::Result<bool> {
+        let Line { text: line, typed } = line;
         if let Some(yes) = yes_or_no(line) {
-            match self.questions.answer(yes, Instant::now()) {
+            match self.questions.answer(yes, *typed) {
                 Answer::Yes(Question::Match(device)) => self.verifying.answer(device, true).await?,
                 Answer::No(Question::Match(device)) => self.verifying.answer(device, false).await?,
-                Answer::TooSoon => bail!("that is another question now; answer again"),
+                Answer::TooSoon => bail!(TOO_SOON),
                 _ => bail!("nothing is asked"),
             }
             return Ok(true);
@@ -127,6 +130,10 @@ impl<'a> Seat<'a> {
             ("verify", who) => {
                 let device = self.find(who.trim()).await?;
                 self.verifying.begin(device).await?;
+            }
+            ("decline", who) => {
+                let device = find(self.verifying.asking(), who, "wants to verify")?;
+                self.verifying.decline(device).await?;
             }
             (other, _) => bail!("there is no command {other}; there is: {COMMANDS}"),
         }

@@ -9,12 +9,12 @@ fn a_device_is_the_same_as_often_as_it_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let ada = Device::make(folder.path(), "Ada");
     let shown = ada.runs(&["id"]);
-    for text in [&ada.id, &ada.code, "fingerprint", "curve25519", "name           Ada"] {
+    for text in [&ada.id, &ada.code, "fingerprint", "curve25519", "name           «Ada»"] {
         assert!(shown.contains(text), "{shown}");
     }
-    assert!(ada.runs(&["id", "--name", "Ada L."]).contains("name           Ada L."));
+    assert!(ada.runs(&["id", "--name", "Ada L."]).contains("name           «Ada L.»"));
     let again = ada.runs(&["id"]);
-    assert!(again.contains(&ada.id) && again.contains("name           Ada L."), "{again}");
+    assert!(again.contains(&ada.id) && again.contains("name           «Ada L.»"), "{again}");
     assert!(!again.contains(&ada.code), "the name is part of the code: {again}");
 
     let mut wrong = Process::run(
@@ -85,11 +85,11 @@ fn a_device_is_pinned_verified_blocked_and_forgotten() {
     let listed = || ada.runs(&["devices"]);
     assert_eq!(listed(), "no device is known yet");
     ada.runs(&["devices", "pin", &bob.code]);
-    let row = |state: &str| format!("{state:<11}  Bob   {}", bob.short());
+    let row = |state: &str| format!("{state:<11}  «Bob»  {}", bob.short());
     assert!(listed().contains(&row("seen before")), "{}", listed());
 
     let verified = ada.runs(&["verify", &bob.code]);
-    assert!(verified.contains("Bob (") && verified.contains("is verified"), "{verified}");
+    assert!(verified.contains("«Bob» (") && verified.contains("is verified"), "{verified}");
     assert!(listed().contains(&row("verified")), "{}", listed());
 
     ada.runs(&["devices", "block", "Bob"]);
@@ -97,13 +97,13 @@ fn a_device_is_pinned_verified_blocked_and_forgotten() {
     ada.start(&["verify", &bob.code]).fails_saying("is blocked");
     ada.runs(&["devices", "forget", bob.short()]);
     assert_eq!(ada.runs(&["devices", "list"]), "no device is known yet");
-    ada.start(&["devices", "forget", "Bob"]).fails_saying("nobody who is known is called Bob");
+    ada.start(&["devices", "forget", "Bob"]).fails_saying("nobody who is known is called «Bob»");
     ada.start(&["devices", "forget", &eve.id]).fails_saying("is not known");
 
     // Another device of that name is not what is meant by it.
     ada.runs(&["devices", "pin", &bob.code]);
     ada.runs(&["devices", "pin", &eve.code, "--as", "Bob"]);
-    ada.start(&["devices", "block", "Bob"]).fails_saying("several are called Bob");
+    ada.start(&["devices", "block", "Bob"]).fails_saying("«Bob» may mean several");
     ada.runs(&["devices", "block", &eve.id]);
     assert!(listed().contains(&row("seen before")), "{}", listed());
 }

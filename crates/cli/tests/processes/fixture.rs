@@ -12,6 +12,9 @@ use std::{
 /// No bound of olmcast's: only an end to waiting for what never comes. A busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// For so long a question is on the screen before an answer is taken, and some more.
+pub(crate) const TO_READ: Duration = Duration::from_millis(1100);
+
 /// A file of `crates/cli/media`.
 pub(crate) fn media(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(name)
@@ -205,6 +208,12 @@ impl Process {
 
     pub(crate) fn hears(&mut self, line: &str) {
         writeln!(self.stdin, "{line}").unwrap();
+    }
+
+    /// The same for an answer to a question that has been there for long enough to be read.
+    pub(crate) fn answers(&mut self, line: &str) {
+        thread::sleep(TO_READ);
+        self.hears(line);
     }
 
     /// Kills it as nothing else does: without a word to anybody.

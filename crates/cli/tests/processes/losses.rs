@@ -20,7 +20,7 @@ fn the_key_service_dies_and_comes_back() {
     let mut publisher = place.publisher(&[]);
     let mut ada = place.subscriber("Ada");
     let device = ada.says_behind("this device is ");
-    publisher.says("Ada (");
+    publisher.says("«Ada» (");
     let killed = place.service.kill();
     for process in [&publisher, &ada] {
         let said = process.says("the connection to the key service was lost; reconnecting");
@@ -42,7 +42,7 @@ fn the_key_service_dies_and_comes_back() {
     publisher.listen_anew();
     publisher.hears("holders");
     publisher.says(&device);
-    publisher.says("  Bob  seen before  reads from");
+    publisher.says("  «Bob»  seen before  reads from");
     place.grows("Ada", "camera.ivf");
     ada.hears("leave");
     ada.ends_well();
@@ -130,10 +130,10 @@ fn a_subscriber_that_dies_is_removed_and_the_key_changes() {
     let publisher = place.publisher(&[]);
     let mut ada = place.subscriber("Ada");
     let mut bob = place.subscriber("Bob");
-    publisher.says("Bob (");
+    publisher.says("«Bob» (");
     let killed = bob.kill();
     let left = publisher.says(") left: vanished");
-    assert!(left.text.starts_with("Bob ("), "{}", left.text);
+    assert!(left.text.starts_with("«Bob» ("), "{}", left.text);
     let after = left.at - killed;
     // The publisher's clock counts whole milliseconds.
     assert!(after + Duration::from_millis(5) >= AWAY, "removed after {after:?} already");

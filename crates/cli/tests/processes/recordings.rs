@@ -88,7 +88,7 @@ fn five_processes_carry_a_stream_into_playable_files() {
     let place = Place::new();
     let mut publisher = place.publisher(&[]);
     let mut subscriber = place.start_subscriber("Ada", &["--duration", "6s"]);
-    publisher.says("Ada (");
+    publisher.says("«Ada» (");
     subscriber.ends_well();
     let out = place.path("Ada");
     let (frames, packets) = assert_genuine(&out, "camera");
@@ -101,7 +101,7 @@ fn five_processes_carry_a_stream_into_playable_files() {
         let duration = number(&probed, "duration");
         assert!((1.0..7.0).contains(&duration), "{file}: {probed}");
     }
-    publisher.says("Ada (");
+    publisher.says("«Ada» (");
     publisher.says(") left: unsubscribed");
     publisher.hears("end");
     publisher.ends_well();

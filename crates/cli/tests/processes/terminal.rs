@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rexpect::session::{PtySession, spawn_command};
 
-use crate::fixture::{Device, PASSPHRASE, Place, olmcast};
+use crate::fixture::{Device, PASSPHRASE, Place, TO_READ, olmcast};
 
 /// No bound of olmcast's: only an end to waiting for what never comes.
 const PATIENCE_MS: u64 = 40_000;
@@ -50,6 +50,12 @@ impl Terminal {
 
     pub(crate) fn types(&mut self, line: &str) {
         self.session.send_line(line).unwrap();
+    }
+
+    /// Types an answer to a question that has been there for long enough to be read.
+    pub(crate) fn answers(&mut self, line: &str) {
+        std::thread::sleep(TO_READ);
+        self.types(line);
     }
 
     pub(crate) fn interrupts(&mut self) {
@@ -168,13 +174,13 @@ fn a_publisher_is_asked_in_its_terminal() {
     publisher.shows("media flows to the relay");
     let bob = place.device("Bob");
     let bobs = place.start_subscriber_as(&bob, &[]);
-    publisher.shows(&format!("Bob ({}) wants to watch", bob.short()));
+    publisher.shows(&format!(" ({}) wants to watch", bob.short()));
     publisher.shows("admit? [y/n]");
     publisher.types("what?");
     publisher.shows("there is no command what?");
     assert!(!bobs.has_said("media flows"));
-    publisher.types("y");
-    publisher.shows(&format!("Bob ({}) joined", bob.short()));
+    publisher.answers("y");
+    publisher.shows(&format!(" ({}) joined", bob.short()));
     bobs.says("media flows");
     publisher.types("end");
     assert_eq!(publisher.ends().0, 0);

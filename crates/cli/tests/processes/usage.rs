@@ -32,7 +32,10 @@ const FLAGS: [(&[&str], &[&str]); 12] = [
     (&["keys"], &["--server", "127.0.0.1:7600", "--room", "OLMCAST_ROOM", "--ca", "fingerprint"]),
     (&["id"], &["--vault", "--key-file", "--name", "--svg", "OLMCAST_PASSPHRASE", "verify CODE"]),
     (&["verify"], &["--room", "--vault", "--key-file", "--name", "DEVICE|CODE", "emojis"]),
-    (&["devices"], &["--vault", "OLMCAST_VAULT", "OLMCAST_KEY_FILE", "pin", "block", "forget"]),
+    (
+        &["devices"],
+        &["--vault", "OLMCAST_VAULT", "OLMCAST_KEY_FILE", "pin", "block", "forget", "reopen"],
+    ),
     (&["devices", "pin"], &["CODE|DEVICE", "--as", "--room", "--server", "--vault"]),
     (&["room", "new"], &["--server", "127.0.0.1:7600", "--plain", "olmcast+tls://"]),
     (
@@ -55,6 +58,7 @@ const FLAGS: [(&[&str], &[&str]); 12] = [
             "kick",
             "block",
             "verify DEVICE",
+            "reopen",
             "libx264",
             "libsvtav1",
         ],

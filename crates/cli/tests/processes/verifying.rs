@@ -38,11 +38,11 @@ fn two_people_who_see_the_same_verify_each_other() {
     assert_eq!(of_ada, of_bob);
     adas.types("perhaps");
     adas.shows("answer y or n; Ctrl-C cancels");
-    adas.types("y");
-    adas.shows("waiting for Bob");
-    bobs.types("y");
-    for (terminal, name) in [(&mut adas, "Bob"), (&mut bobs, "Ada")] {
-        terminal.shows(&format!("{name} ("));
+    adas.answers("y");
+    adas.shows("waiting for ");
+    bobs.answers("y");
+    for (terminal, other) in [(&mut adas, &bob), (&mut bobs, &ada)] {
+        terminal.shows(&format!(" ({})", other.short()));
         terminal.shows("is verified");
         assert_eq!(terminal.ends().0, 0);
     }
@@ -56,8 +56,8 @@ fn people_who_see_something_else_verify_nobody() {
     let (mut adas, mut bobs) = (verify(&place, &ada, &bob), verify(&place, &bob, &ada));
     compared(&mut adas);
     compared(&mut bobs);
-    bobs.types("y");
-    adas.types("n");
+    bobs.answers("y");
+    adas.answers("n");
     for terminal in [&mut adas, &mut bobs] {
         terminal.shows("is not verified: the emojis or numbers differ");
         assert_eq!(terminal.ends().0, 1);
@@ -74,7 +74,7 @@ fn who_cancels_tells_the_other() {
     let (mut adas, mut bobs) = (verify(&place, &ada, &bob), verify(&place, &bob, &ada));
     compared(&mut adas);
     compared(&mut bobs);
-    bobs.types("y");
+    bobs.answers("y");
     adas.interrupts();
     adas.shows("cancelled: the device is not verified");
     bobs.shows("is not verified: it was cancelled");
@@ -89,17 +89,18 @@ fn who_publishes_and_who_watches_verify_each_other_meanwhile() {
     let mut publisher = place.publisher_as(&ada, &[]);
     let mut bobs = place.start_subscriber_as(&bob, &[]);
     bobs.says("media flows");
-    publisher.says("Bob (");
+    publisher.says("«Bob» (");
     bobs.hears("verify Ada");
-    publisher.says(&format!("wants to verify each other; take part with: verify {}", bob.short()));
+    publisher.says(&format!("wants to verify each other; take part with: verify {}", bob.id));
+    publisher.says("  it is   seen before");
     publisher.hears("verify Bob");
     let [of_ada, of_bob] = [&publisher, &bobs].map(|process| {
         process.says("do they match? [y/n]");
         process.says("or, which says the same:").text
     });
     assert_eq!(of_ada, of_bob);
-    publisher.hears("yes");
-    bobs.hears("yes");
+    publisher.answers("yes");
+    bobs.answers("yes");
     publisher.says("is verified");
     bobs.says("is verified");
     bobs.says("the publisher is verified now");
