@@ -256,14 +256,14 @@ fn a_folder_that_others_can_change_is_refused_with_what_to_do() {
     fs::create_dir(&folder).unwrap();
     let set = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
     let (path, unlock) = (folder.join("vault"), unlock(parent.path()));
-    for mode in [0o777, 0o775, 0o757, 0o720, 0o702] {
+    for mode in [0o777, 0o757, 0o702, 0o773] {
         set(mode);
         let refused = Vault::load_or_create(&path, &unlock).unwrap_err().to_string();
-        let advice = format!("chmod go-w {}", folder.display());
+        let advice = format!("chmod o-w {}", folder.display());
         assert!(refused.contains(&advice) && refused.contains(&format!("{mode:o}")), "{refused}");
         assert_eq!(names(&folder), [""; 0]);
     }
-    for mode in [0o755, 0o750, 0o700, 0o1777, 0o1775] {
+    for mode in [0o755, 0o750, 0o700, 0o775, 0o720, 0o1777, 0o1775] {
         set(mode);
         assert!(Vault::load_or_create(&path, &unlock).is_ok(), "{mode:o}");
     }

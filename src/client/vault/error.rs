@@ -56,10 +56,10 @@ pub enum VaultError {
         /// What they may, as `chmod` takes it.
         mode: u32,
     },
-    /// Others than its owner may change its folder.
+    /// Others than its owner and group may change its folder.
     #[error(
         "others can change the folder {0} (mode {mode:03o}), and so put another file in the place \
-         of the vault; run: chmod go-w {0}, or keep the vault in a folder of its own",
+         of the vault; run: chmod o-w {0}, or keep the vault in a folder of its own",
         path.display()
     )]
     ExposedFolder {

@@ -115,13 +115,14 @@ impl Place {
         Ok(())
     }
 
-    /// Whoever can change the folder can put another file in the place of this one.
+    /// Whoever can change the folder can put another file in the place of this one. A group may: many
+    /// systems give each user one of their own, and folders that it can change.
     #[cfg(unix)]
     pub(super) fn refuse_exposed_folder(&self) -> Result<(), VaultError> {
         const STICKY: u32 = 0o1000;
         let found = fs::metadata(&self.folder).map_err(VaultError::io("find", &self.folder))?;
         let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o7777;
-        if mode & 0o022 == 0 || mode & STICKY != 0 {
+        if mode & 0o002 == 0 || mode & STICKY != 0 {
             return Ok(());
         }
         Err(VaultError::ExposedFolder { path: self.folder.clone(), mode })
