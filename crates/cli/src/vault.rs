@@ -86,7 +86,13 @@ impl Arguments {
         }
         let mut passphrase = match env::var(PASSPHRASE).map(Zeroizing::new) {
             Ok(passphrase) => passphrase,
-            Err(VarError::NotPresent) => ask(path, is_new)?,
+            Err(VarError::NotPresent) => {
+                if !is_new {
+                    // Nobody types a passphrase to hear then that somebody else has the vault.
+                    Vault::check_free(path)?;
+                }
+                ask(path, is_new)?
+            }
             Err(VarError::NotUnicode(_)) => bail!("{PASSPHRASE} is no UTF-8"),
         };
         Ok(Unlock::passphrase(mem::take(&mut *passphrase)))

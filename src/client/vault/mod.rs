@@ -84,6 +84,19 @@ impl Vault {
         Self::unlock(store, &bytes, unlock)
     }
 
+    /// Says whether a vault is there and nobody has it, before a user is asked for its passphrase.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Locked`] with who has it, or why that cannot be seen.
+    pub fn check_free(path: impl AsRef<Path>) -> Result<(), VaultError> {
+        let path = path.as_ref();
+        let place = Place::find(path)?;
+        if !place.exists() {
+            return Err(VaultError::NotFound(path.to_owned()));
+        }
+        Store::lock(place).map(drop)
+    }
+
     fn unlock(store: Store, bytes: &[u8], unlock: &Unlock) -> Result<Self, VaultError> {
         let key = unlock.key(store.path())?;
         let identity = Identity::open(bytes, &key).map_err(VaultError::seal(store.path()))?;

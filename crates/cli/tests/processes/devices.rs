@@ -63,6 +63,10 @@ fn two_processes_cannot_be_one_device() {
     let mut second = ada.start(&["id"]);
     second.fails_saying(&format!("process {}", first.pid()));
     assert!(second.has_said("is in use by"), "{second}");
+    // Nor is anybody asked for a passphrase first.
+    let mut command = ada.olmcast();
+    let mut third = Process::run("third", command.env_remove("OLMCAST_PASSPHRASE").arg("id"));
+    third.fails_saying(&format!("process {}", first.pid()));
 }
 
 #[test]
