@@ -86,7 +86,14 @@ pub struct TrustStore {
     /// How many of them the user did not decide about.
     seen: usize,
     /// Who is known by a name, whatever of it looks the same.
-    names: BTreeSet<(Look, DeviceId)>,
+    names: BTreeSet<(Look, Half)>,
+}
+
+/// The first half of a device id: nobody can make another one that begins so, and there are many.
+type Half = [u8; 16];
+
+fn half(device: &DeviceId) -> Half {
+    std::array::from_fn(|at| device.as_bytes()[at])
 }
 
 impl TrustStore {
@@ -145,14 +152,16 @@ impl TrustStore {
 
     /// A device that is known by a name that looks so, if this one is not.
     fn known_as(&self, device: &DeviceId, looks: &[Look]) -> Option<DeviceId> {
-        let is_unknown_as = |look: &Look| !self.names.contains(&(*look, *device));
+        let is_unknown_as = |look: &Look| !self.names.contains(&(*look, half(device)));
         looks.iter().find_map(|look| self.bearer(*look).filter(|_| is_unknown_as(look)))
     }
 
     /// The first of those who are known by a name that looks so.
     fn bearer(&self, look: Look) -> Option<DeviceId> {
-        let all = (look, DeviceId::from_bytes([0; 32]))..=(look, DeviceId::from_bytes([255; 32]));
-        self.names.range(all).next().map(|(_, device)| *device)
+        let (_, half) = self.names.range((look, [0; 16])..=(look, [255; 16])).next()?;
+        let mut first = [0; 32];
+        first[..half.len()].copy_from_slice(half);
+        self.devices.range(DeviceId::from_bytes(first)..).next().map(|(device, _)| *device)
     }
 
     /// Pins a device that was not known, as what it says that it is. A name that another device is
@@ -227,7 +236,7 @@ impl TrustStore {
         let Some(known) = self.devices.remove(device) else { return false };
         self.seen -= usize::from(!known.decided);
         for look in looks(&known.name) {
-            self.names.remove(&(look, *device));
+            self.names.remove(&(look, half(device)));
         }
         true
     }
@@ -254,7 +263,7 @@ impl TrustStore {
         self.seen += usize::from(!known.decided);
         // A blocked device does not keep its name from others.
         if known.state != TrustState::Blocked {
-            self.names.extend(looks.iter().map(|look| (*look, known.device)));
+            self.names.extend(looks.iter().map(|look| (*look, half(&known.device))));
         }
         self.devices.insert(known.device, Box::new(known));
     }

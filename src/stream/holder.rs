@@ -43,14 +43,15 @@ struct Delivery {
 pub(super) struct Holder {
     pub(super) device: DeviceId,
     pub(super) curve25519: PublicKey,
-    pub(super) name: String,
-    pub(super) claim: String,
+    // Boxed, as they never grow: there may be many holders.
+    pub(super) name: Box<str>,
+    pub(super) claim: Box<str>,
     /// The one-time key of the `Subscribe` by which it came.
     pub(super) one_time_key: PublicKey,
     // Boxed, since holders move, and an Olm session is large.
     olm: Box<Pairwise>,
     /// What that `Subscribe` was answered with: the same question gets the same bytes.
-    answer: Vec<u8>,
+    answer: Box<[u8]>,
     sent_at: Timestamp,
     pulls: RateLimit,
     lease_until: Timestamp,
@@ -93,11 +94,11 @@ impl Holder {
         Self {
             device,
             curve25519,
-            name,
-            claim,
+            name: name.into(),
+            claim: claim.into(),
             one_time_key,
             olm: Box::new(olm),
-            answer: Vec::new(),
+            answer: Box::default(),
             sent_at: now,
             pulls: RateLimit::default(),
             lease_until: now + LEASE,
@@ -179,7 +180,7 @@ impl Holder {
             return None;
         }
         self.sent_at = now;
-        Some(self.answer.clone())
+        Some(self.answer.to_vec())
     }
 
     /// Sends `session` at the step it is at now.
@@ -217,11 +218,12 @@ impl Holder {
             }),
         );
         if self.answer.is_empty() {
-            self.answer = sent.to_vec();
+            self.answer = sent.into();
         }
         if !self.announced {
             self.announced = true;
-            let (device, name, claim) = (self.device, self.name.clone(), self.claim.clone());
+            let (device, name, claim) =
+                (self.device, self.name.to_string(), self.claim.to_string());
             fx.event(Event::HolderJoined { stream, device, name, claim, position });
         }
     }

@@ -74,7 +74,7 @@ impl Publication {
         }
         // It was admitted as what it said that it was. Perhaps it says something else now.
         let is_as_admitted = self.holders.get(device).is_some_and(|holder| {
-            (&holder.name, holder.curve25519) == (&subscribe.name, subscribe.curve25519)
+            (&*holder.name, holder.curve25519) == (&*subscribe.name, subscribe.curve25519)
         });
         if !is_as_admitted && matches!(verdict, Verdict::Ask(Some(_))) {
             self.remove(fx, device, LeaveReason::Revoked);

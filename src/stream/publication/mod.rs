@@ -217,9 +217,9 @@ impl Publication {
     pub(crate) fn holders(&self, trust: &TrustStore) -> impl Iterator<Item = HolderState> {
         self.holders.iter().map(|holder| HolderState {
             device: holder.device,
-            name: holder.name.clone(),
+            name: holder.name.to_string(),
             known: trust.get(&holder.device).cloned(),
-            claim: holder.claim.clone(),
+            claim: holder.claim.to_string(),
             confirmed: holder.confirmed(),
         })
     }
