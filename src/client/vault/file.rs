@@ -40,7 +40,8 @@ impl Place {
         let path = match fs::canonicalize(path) {
             Ok(path) => path,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                if fs::symlink_metadata(path).is_ok() {
+                // A link to nowhere. Anything else was made just now, by another process.
+                if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
                     return Err(not_a_file());
                 }
                 let name = path.file_name().ok_or_else(not_a_file)?;
