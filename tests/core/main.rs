@@ -37,6 +37,9 @@ mod printed;
 mod properties;
 mod restarts;
 mod rfc9605;
+#[cfg(target_os = "linux")]
+#[path = "../searched/mod.rs"]
+mod searched;
 mod secrets;
 mod simulations;
 mod simulator;

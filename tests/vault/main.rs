@@ -16,3 +16,6 @@ mod locks;
 mod memory;
 mod opener;
 mod process;
+#[cfg(target_os = "linux")]
+#[path = "../searched/mod.rs"]
+mod searched;
